@@ -1,0 +1,9 @@
+from .formats import BF16 as BF16
+from .formats import E8M0 as E8M0
+from .formats import FP16 as FP16
+from .formats import FP32 as FP32
+from .formats import FloatFormat as FloatFormat
+from .formats import IntFormat as IntFormat
+from .formats import Overflow as Overflow
+from .formats import Rounding as Rounding
+from .formats import parse_format as parse_format

@@ -1,0 +1,5 @@
+"""Frames to tables, plots and pages for people. Sees pandas frames only."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
