@@ -159,7 +159,7 @@ class FloatFormat:
                     msg = f"e8m0 holds positive finite values, not {wide.min() if wide.size else wide}"
                     raise ValueError(msg)
                 _, exponent = np.frexp(wide)
-                return np.ldexp(np.float32(1), exponent - 1)
+                return np.ldexp(np.ones_like(wide), exponent - 1)
             case _:
                 msg = f"float format must be one of fp32, fp16, bf16, e8m0, not {self.name!r}"
                 raise ValueError(msg)
