@@ -153,13 +153,13 @@ class FloatFormat:
                     bumped = (raw + np.uint32(0x7FFF) + ((raw >> np.uint32(16)) & np.uint32(1))) & np.uint32(
                         0xFFFF0000
                     )
-                rounded = np.where(np.isnan(wide), wide, bumped.view(np.float32))
+                rounded = np.where(np.isnan(wide), wide, bumped.view(np.float32)).astype(np.float32)
             case "e8m0":
                 if not np.all((wide > 0) & np.isfinite(wide)):
                     msg = f"e8m0 holds positive finite values, not {wide.min() if wide.size else wide}"
                     raise ValueError(msg)
                 _, exponent = np.frexp(wide)
-                return np.ldexp(np.ones_like(wide), exponent - 1)
+                rounded = np.ldexp(np.ones_like(wide), exponent - 1).astype(np.float32)
             case _:
                 msg = f"float format must be one of fp32, fp16, bf16, e8m0, not {self.name!r}"
                 raise ValueError(msg)
