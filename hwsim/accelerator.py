@@ -1,0 +1,151 @@
+"""The machine: array, accumulator, requantizer, vector unit, memories, clock and technology node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from quant.documents import Document, load_document, preset_names
+
+PRESETS = "presets/accelerators"
+
+Positive = Annotated[int, pydantic.Field(gt=0, strict=True)]
+PositiveNumber = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+NotNegativeNumber = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+
+Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
+
+
+class Array(Document):
+    """A systolic array of processing elements.
+
+    Parameters
+    ----------
+    rows, columns
+        Processing elements in each direction.
+    dot_depth
+        Products that one element adds exactly before it accumulates once.
+    dataflow
+        Which operand stays in the elements.
+    """
+
+    rows: Positive
+    columns: Positive
+    dot_depth: Positive = 1
+    dataflow: Dataflow = "output_stationary"
+
+    @property
+    def native_depth(self) -> int:
+        """Products added before a partial sum can be seen; 2 at least, or every product would be a segment."""
+        match self.dataflow:
+            case "output_stationary":
+                return max(2, self.dot_depth)
+            case "weight_stationary" | "input_stationary":
+                return max(2, self.rows * self.dot_depth)
+
+
+class AccumulatorSpec(Document):
+    """Width of the integer accumulator and what happens beyond it."""
+
+    bits: Annotated[int, pydantic.Field(ge=8, le=64, strict=True)]
+    overflow: Literal["wrap", "saturate", "trap"] = "wrap"
+
+
+class Requantizer(Document):
+    """Integer requantizer of a lane: width of its multiplier; 0 leaves only the shifter."""
+
+    multiplier_bits: Annotated[int, pydantic.Field(ge=0, le=32, strict=True)] = 32
+
+
+class Vector(Document):
+    """Vector unit beside the array; each lane does one operation a cycle."""
+
+    lanes: Positive
+
+
+class Sram(Document):
+    """An on-chip buffer of equal banks; every bank moves one word a cycle."""
+
+    capacity_bytes: Positive
+    banks: Positive = 1
+    bank_width_bits: Positive = 64
+    double_buffered: bool = True
+
+    @property
+    def bits_per_cycle(self) -> int:
+        """Bits moved each cycle by all banks together."""
+        return self.banks * self.bank_width_bits
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes that one tile may take: half of the capacity when the other half is being filled."""
+        return self.capacity_bytes // 2 if self.double_buffered else self.capacity_bytes
+
+
+class Dram(Document):
+    """Off-chip memory, shared by reads and writes."""
+
+    type: str
+    bandwidth_gb_per_s: PositiveNumber
+    latency_ns: NotNegativeNumber
+
+
+class Memories(Document):
+    """Buffers of the two operands and of the results, and the memory behind them."""
+
+    activation: Sram
+    weight: Sram
+    output: Sram
+    dram: Dram
+
+
+class Accelerator(Document):
+    """An accelerator as YAML describes it; see ``hwsim presets edge-16x16``."""
+
+    name: str
+    description: str
+    source: str
+    technology: str
+    clock_mhz: PositiveNumber
+    array: Array
+    accumulator: AccumulatorSpec
+    requantizer: Requantizer = Requantizer()
+    vector: Vector
+    memories: Memories
+
+    @property
+    def cycle_ns(self) -> float:
+        """Clock period in ns."""
+        return 1e3 / self.clock_mhz
+
+    @property
+    def dram_bits_per_cycle(self) -> float:
+        """Bits between the chip and its memory each clock cycle."""
+        return 8 * self.memories.dram.bandwidth_gb_per_s * self.cycle_ns
+
+    @classmethod
+    def load(cls, name: str | Path | Accelerator) -> Accelerator:
+        """Load a preset by name or a YAML file by path; an Accelerator passes through.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset (the nearest is suggested) or a field breaks its rule.
+        OSError
+            If the file can not be read.
+
+        Examples
+        --------
+        >>> Accelerator.load("edge-16x16").array.rows
+        16
+        """
+        if isinstance(name, Accelerator):
+            return name
+        return load_document(cls, name, "hwsim", PRESETS, "accelerator")
+
+    @staticmethod
+    def presets() -> list[str]:
+        """Names of the presets."""
+        return preset_names("hwsim", PRESETS)

@@ -1,0 +1,184 @@
+"""YAML documents with validated fields: the base of schemes, accelerators and technologies.
+
+A document that is wrong gives one `ValueError` line that names the file, each field at fault, what it must be
+and what it was; an unknown field or preset comes with the nearest known name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import pydantic
+import yaml
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from pydantic_core import ErrorDetails
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Name the nearest known word, or all of them, as the tail of an error message.
+
+    Examples
+    --------
+    >>> suggest("w8a8-dynamc", ["w8a8-dynamic", "fp32"])
+    'did you mean w8a8-dynamic?'
+    >>> suggest("x", ["fp16", "fp32"])
+    'known: fp16, fp32'
+    """
+    words = sorted(known)
+    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(words)}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, not the last one silently winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"field {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class Document(pydantic.BaseModel):
+    """A frozen record that reads and writes YAML and refuses unknown fields."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str = "YAML") -> Self:
+        """Read one document.
+
+        Parameters
+        ----------
+        text
+            The YAML text.
+        where
+            File or preset named in errors.
+
+        Raises
+        ------
+        ValueError
+            If the text is no YAML mapping or a field breaks its rule: one line for all fields at fault.
+        """
+        try:
+            data = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  a SafeLoader that also refuses double keys
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            reason = getattr(error, "problem", None) or "unreadable"
+            msg = f"{where} must be YAML, but {reason}{place}"
+            raise ValueError(msg) from None
+        if not isinstance(data, dict):
+            msg = f"{where} must be a YAML mapping of fields, not {type(data).__name__}"
+            raise ValueError(msg)
+        return cls.from_fields(data, where)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], where: str | None = None) -> Self:
+        """Build from a mapping, with errors as `from_yaml` gives them."""
+        try:
+            return cls.model_validate(fields)
+        except pydantic.ValidationError as error:
+            rules = "; ".join(dict.fromkeys(_rule(detail, cls) for detail in error.errors()))
+            raise ValueError(f"{where or cls.__name__}: {rules}") from None
+
+    def to_yaml(self) -> str:
+        """Write YAML that `from_yaml` reads back to an equal document."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+    def replace(self, **changes: Any) -> Self:
+        """Copy with some fields changed; nested fields are named ``outer__inner``; the result is validated.
+
+        Raises
+        ------
+        ValueError
+            If a name is no field or a value breaks its rule.
+        """
+        data = self.model_dump()
+        for path, value in changes.items():
+            target = data
+            *outer, last = path.split("__")
+            for name in outer:
+                if not isinstance(target.get(name), dict):
+                    msg = f"{type(self).__name__} field must exist, not {path!r}"
+                    raise ValueError(msg)
+                target = target[name]
+            target[last] = value
+        return self.from_fields(data)
+
+
+def _rule(detail: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
+    """Say what one field must be and what it was."""
+    path = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "tagged-union"))]
+    field = ".".join(path) or model.__name__
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown field {field}, {suggest(path[-1], _siblings(model, path[:-1]))}"
+        case "missing":
+            return f"field {field} is missing"
+    rule = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if detail["type"] == "value_error":
+        return f"{field} {rule}" if path else rule
+    return f"{field} {rule}, not {detail['input']!r}"
+
+
+def _siblings(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
+    """Fields of the nested model that `path` leads to."""
+    current: Any = model
+    for name in path:
+        info = current.model_fields.get(name) if hasattr(current, "model_fields") else None
+        if info is None:
+            continue  # the tag of a union, or an index
+        candidates = [info.annotation, *getattr(info.annotation, "__args__", ())]
+        current = next((c for c in candidates if hasattr(c, "model_fields")), current)
+    return list(current.model_fields)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def preset_names(package: str, folder: str) -> list[str]:
+    """Names of the YAML presets in a folder of a package, sorted."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in _folder(package, folder).iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_document(model: type[D], name: str | Path, package: str, folder: str, kind: str) -> D:
+    """Load a preset by name, or a file by path (anything with a suffix ``.yaml`` or ``.yml``).
+
+    Raises
+    ------
+    ValueError
+        If no preset has the name (the nearest one is suggested) or a field breaks its rule.
+    OSError
+        If the file can not be read.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        return model.from_yaml(path.read_text(encoding="utf-8"), str(name))
+    known = preset_names(package, folder)
+    if str(name) not in known:
+        msg = f"{kind} must be a preset or a .yaml file, not {str(name)!r}; {suggest(str(name), known)}"
+        raise ValueError(msg)
+    text = _folder(package, folder).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return model.from_yaml(text, f"{kind} preset {name}")
+
+
+def _folder(package: str, folder: str) -> Traversable:
+    return importlib.resources.files(package).joinpath(folder)
