@@ -129,8 +129,12 @@ class Migrate:
 class Quantize:
     """Turn floats into integers: multiply by a reciprocal scale, round, saturate.
 
-    `fused` says that the producer of the operand does it in its epilogue, so that the integers, not the
-    floats, travel through memory and nothing is done twice.
+    Parameters
+    ----------
+    at
+        ``load``: as floats come from DRAM; ``producer``: a function made the operand and quantizes it in its
+        epilogue, so that integers travel through memory; ``requantizer``: a contraction made it and its
+        requantizer, counted there, has delivered these very integers.
     """
 
     operand: Role | Literal["out"]
@@ -139,14 +143,18 @@ class Quantize:
     target: IntFormat
     spec: OperandSpec
     dynamic: bool
-    fused: bool
+    at: Literal["load", "producer", "requantizer"]
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """One quantization for each element."""
-        per = {"lhs": Per.LHS_FETCH, "rhs": Per.RHS_FETCH, "out": Per.CALL}[self.operand]
+        """One quantization for each element, at each fetch if it happens on loading."""
+        if self.at == "requantizer":
+            return ()
+        per = Per.CALL
+        if self.at == "load":
+            per = Per.LHS_FETCH if self.operand == "lhs" else Per.RHS_FETCH
         component = Component("quantizer", (self.source.name, self.target.bits))
-        return (Action(component, self.elements, Place.LANE, Per.CALL if self.fused else per),)
+        return (Action(component, self.elements, Place.LANE, per),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +417,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mac", next(s for s in self.steps if isinstance(s, MultiplyAccumulate)))
+
+    @property
+    def extra_columns(self) -> int:
+        """Columns that the array computes beyond the contraction's own, for zero-point sums."""
+        return sum(isinstance(s, SumForZeroPoint) and s.by == "channel" and s.operand == "lhs" for s in self.steps)
+
+    @property
+    def extra_rows(self) -> int:
+        """Rows that the array computes beyond the contraction's own, for zero-point sums."""
+        return sum(isinstance(s, SumForZeroPoint) and s.by == "channel" and s.operand == "rhs" for s in self.steps)
 
     @property
     def verdict_name(self) -> str:

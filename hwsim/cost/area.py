@@ -1,0 +1,86 @@
+"""Area of the machine that can run a set of plans: every component once for each place that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwsim.plan import Place
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
+    from hwsim.plan import Component, Plan
+    from hwsim.technology import Technology
+    from hwsim.timing.schedule import Number
+
+PARTS = ("array_um2", "edge_um2", "vector_um2", "sram_um2")
+
+_PART_OF = {
+    Place.ELEMENT: "array_um2",
+    Place.ROW: "edge_um2",
+    Place.COLUMN: "edge_um2",
+    Place.LANE: "vector_um2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Area and leakage of a machine; the entries of `tree` sum to the total.
+
+    Parameters
+    ----------
+    tree : um2
+        By part and component: ``{("array_um2", "256 x integer_mac(8, 8, 32, False)"): ...}``.
+    leakage_uw
+        Of everything in it.
+    """
+
+    tree: dict[tuple[str, str], Number]
+    leakage_uw: Number
+
+    @property
+    def total_um2(self) -> Number:
+        """Sum of the tree."""
+        return sum(self.tree.values())
+
+    def parts(self) -> dict[str, Number]:
+        """Area by part, in order of `PARTS`."""
+        return {part: sum(um2 for (p, _), um2 in self.tree.items() if p == part) for part in PARTS}
+
+
+def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology) -> Area:
+    """Area of the machine that runs all of `plans`, with its leakage.
+
+    A component that several plans use is built once in each place; formats that differ are built beside each
+    other, as a machine that must run both would.
+
+    Raises
+    ------
+    ValueError
+        If the technology lacks a component or its law does not reach the width.
+    """
+    array = accelerator.array
+    count = {
+        Place.ELEMENT: array.rows * array.columns * array.dot_depth,
+        Place.ROW: array.rows,
+        Place.COLUMN: array.columns,
+        Place.LANE: accelerator.vector.lanes,
+    }
+    needed: dict[tuple[Place, Component], None] = {
+        (action.place, action.component): None for plan in plans for step in plan.steps for action in step.actions
+    }
+    tree: dict[tuple[str, str], Number] = {}
+    leakage: Number = 0.0
+    for place, component in needed:
+        cost = technology.price(component)
+        tree[_PART_OF[place], f"{count[place]} x {component} in each {place.value}"] = count[place] * cost.area_um2
+        leakage = leakage + count[place] * cost.leakage_uw
+    for name in ("activation", "weight", "output"):
+        memory = getattr(accelerator.memories, name)
+        bank = technology.sram(memory.capacity_bytes // memory.banks, memory.bank_width_bits)
+        tree["sram_um2", f"{memory.banks} x {memory.capacity_bytes // memory.banks} B of {name} buffer"] = (
+            memory.banks * bank.area_um2
+        )
+        leakage = leakage + memory.banks * bank.leakage_uw
+    return Area(tree=tree, leakage_uw=leakage)
