@@ -7,3 +7,10 @@ from .formats import IntFormat as IntFormat
 from .formats import Overflow as Overflow
 from .formats import Rounding as Rounding
 from .formats import parse_format as parse_format
+from .contraction import Contraction as Contraction
+from .contraction import Gemm as Gemm
+from .contraction import Link as Link
+from .layout import Level as Level
+from .layout import ScaleLayout as ScaleLayout
+from .layout import ScaleLayoutError as ScaleLayoutError
+from .layout import parse_layout as parse_layout
