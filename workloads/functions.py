@@ -1,0 +1,151 @@
+"""The functions between contractions, in numpy: erf, gelu, softmax, layer_norm; float32 or float64 as given."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+_ERF_STEPS = 1024  # table points per unit of x
+_ERF_LIMIT = 6.0  # 1 - erf(6) is 2.2e-17, below half an ulp of 1 in float64
+
+
+@functools.cache
+def _erf_table() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Tabulate erf and its derivative on 0, 1/1024, ..., 6."""
+    points = np.arange(int(_ERF_LIMIT * _ERF_STEPS) + 1) / _ERF_STEPS
+    values = np.array([math.erf(point) for point in points])
+    return values, 2.0 / math.sqrt(math.pi) * np.exp(-points * points)
+
+
+def erf(x: FloatArray) -> FloatArray:
+    r"""Compute the error function.
+
+    .. math:: \mathrm{erf}(x) = \frac{2}{\sqrt\pi} \int_0^x e^{-t^2} dt
+
+    Parameters
+    ----------
+    x : float32 or float64 [...]
+        Any finite or infinite values; NaN stays NaN.
+
+    Returns
+    -------
+    y : float32 or float64 [...]
+        Shape and dtype of `x`; absolute error below 1e-13 before rounding to the dtype.
+
+    Notes
+    -----
+    Third-order Taylor series about the nearest of the points 0, 1/1024, ..., 6, whose values come from ``math.erf``:
+    with :math:`g = \frac{2}{\sqrt\pi} e^{-p^2}` and :math:`h = |x| - p`,
+    :math:`\mathrm{erf}(p + h) = \mathrm{erf}(p) + g (h - p h^2 + (2 p^2 - 1) h^3 / 3) + O(h^4)`. The fourth
+    derivative is below 8 in magnitude and h at most 1/2048, so that the remainder is below 2e-14.
+
+    Examples
+    --------
+    >>> erf(np.array([0.0, 1.0, -2.0])).round(7)
+    array([ 0.       ,  0.8427008, -0.9953223])
+    """
+    values, slopes = _erf_table()
+    magnitude = np.minimum(np.abs(x.astype(np.float64)), _ERF_LIMIT)
+    index = np.rint(np.nan_to_num(magnitude) * _ERF_STEPS).astype(np.intp)
+    point = index * (1.0 / _ERF_STEPS)
+    h = magnitude - point
+    series = h * (1.0 + h * (h * ((2.0 * point * point - 1.0) / 3.0) - point))
+    y = np.copysign(values[index] + slopes[index] * series, x)
+    result: FloatArray = y.astype(x.dtype)
+    return result
+
+
+def gelu(x: FloatArray) -> FloatArray:
+    r"""Apply the Gaussian error linear unit in its exact form.
+
+    .. math:: y = \frac{x}{2} (1 + \mathrm{erf}(x / \sqrt 2))
+
+    Parameters
+    ----------
+    x : float32 or float64 [...]
+        Finite values.
+
+    Returns
+    -------
+    y : float32 or float64 [...]
+        Shape and dtype of `x`.
+
+    Notes
+    -----
+    Hendrycks and Gimpel, 2016, arXiv:1606.08415. BERT and MiniLM use this form, not the tanh approximation.
+
+    Examples
+    --------
+    >>> gelu(np.array([-1.0, 0.0, 2.0])).round(4)
+    array([-0.1587,  0.    ,  1.9545])
+    """
+    half = x.dtype.type(0.5)
+    return half * x * (1 + erf(x * x.dtype.type(math.sqrt(0.5))))
+
+
+def softmax(x: FloatArray, scale: float = 1.0) -> FloatArray:
+    r"""Normalize the last axis to a distribution.
+
+    .. math:: y_i = \frac{e^{s (x_i - \max x)}}{\sum_j e^{s (x_j - \max x)}}
+
+    Parameters
+    ----------
+    x : float32 or float64 [..., k]
+        Scores.
+    scale : positive
+        Factor on the scores; attention takes 1/sqrt(d).
+
+    Returns
+    -------
+    y : float32 or float64 [..., k]
+        Probabilities; each row sums to 1 up to rounding.
+
+    Examples
+    --------
+    >>> softmax(np.array([[0.0, 2.0]]), scale=0.5).round(4)
+    array([[0.2689, 0.7311]])
+    """
+    scaled = x * x.dtype.type(scale)
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    result: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return result
+
+
+def layer_norm(x: FloatArray, gamma: FloatArray, beta: FloatArray, epsilon: float) -> FloatArray:
+    r"""Normalize the last axis to mean 0 and variance 1, then scale and shift it.
+
+    .. math:: y = \gamma \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \epsilon}} + \beta
+
+    Parameters
+    ----------
+    x : float32 or float64 [..., n]
+        Values.
+    gamma, beta : float32 or float64 [n]
+        Scale and shift by channel.
+    epsilon : positive
+        Added to the (biased) variance.
+
+    Returns
+    -------
+    y : float32 or float64 [..., n]
+        Shape and dtype of `x`.
+
+    Notes
+    -----
+    Ba, Kiros and Hinton, 2016, arXiv:1607.06450.
+
+    Examples
+    --------
+    >>> layer_norm(np.array([[1.0, 3.0]]), np.array([1.0, 2.0]), np.array([0.0, 5.0]), 1e-12)
+    array([[-1.,  7.]])
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    result: FloatArray = centred / np.sqrt(variance + x.dtype.type(epsilon)) * gamma + beta
+    return result
