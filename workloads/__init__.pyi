@@ -4,5 +4,6 @@ from .layer import Function as Function
 from .layer import FunctionKind as FunctionKind
 from .layer import Layer as Layer
 from .network import Network as Network
+from .operands import from_npz as from_npz
 from .synthetic import gemm as gemm
 from .synthetic import parse_gemm as parse_gemm
