@@ -1,0 +1,125 @@
+"""Requantization in integers: multiplier and shift, in the orders of rounding that runtimes and hardware use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quant.formats import IntArray, Overflow, Rounding
+
+from .encodings import Convertor, Encoding, FixedPoint
+from .steps import choose_array, double_rounding, fit, multiply_shift
+
+IntResult = npt.NDArray[np.int64]
+Apply = Callable[[IntArray, Encoding, IntArray, Any], IntResult]
+
+
+def double(rounding: Rounding) -> Apply:
+    """Return the stage that rounds after the high multiply and again after the right shift, equation (23)."""
+
+    def apply(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+        multiplier, shift = _fixed(encoding, 32)
+        x = _shift_left(acc, shift)
+        y = double_rounding(x, multiplier, np.maximum(shift, 0), rounding, choose_array)
+        return np.asarray(y + zero_point)
+
+    return apply
+
+
+def single(rounding: Rounding, bits: int = 32) -> Apply:
+    """Return the stage that multiplies at full width and rounds once, equation (21)."""
+
+    def apply(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+        multiplier, shift = _fixed(encoding, bits)
+        total = shift + (bits - 1)
+        if np.any(total < 0):
+            msg = f"scale must be below 2**{bits - 1} for one rounding shift, not need a shift of {int(total.min())}"
+            raise ValueError(msg)
+        _check_product(acc, multiplier, total)
+        return np.asarray(multiply_shift(acc, multiplier, total, rounding, choose_array) + zero_point)
+
+    return apply
+
+
+def byte_fraction(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+    """Multiply by an 8.8 fraction and round ties up, equation (25)."""
+    multiplier, _shift = _fixed(encoding, 17)
+    return np.asarray(multiply_shift(acc, multiplier, 8, Rounding.HALF_UP, choose_array) + zero_point)
+
+
+def halved_multiplier(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+    """Cut a Q31 multiplier to 16 bits for a wide accumulator, one rounding, equation (26).
+
+    Notes
+    -----
+    ``MultiplyByQuantizedMultiplier`` of TensorFlow Lite for int64 accumulators.
+    """
+    multiplier, shift = _fixed(encoding, 32)
+    # 0x7FFF0000 and above would round to 2**15, which int16 does not hold.
+    reduced = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+    total = shift + 15
+    if np.any(total < 1):
+        msg = f"scale must be below 2**14 for a 16-bit multiplier, not need a shift of {int(total.min())}"
+        raise ValueError(msg)
+    _check_product(acc, reduced, total)
+    return np.asarray(multiply_shift(acc, reduced, total, Rounding.HALF_UP, choose_array) + zero_point)
+
+
+def convertor(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+    """Subtract an offset, multiply, shift with ties away, equation (27)."""
+    if not isinstance(encoding, Convertor):
+        msg = f"encoding must be a Convertor, not {type(encoding).__name__}"
+        raise TypeError(msg)
+    x = acc - encoding.offset
+    _check_product(x, encoding.scale, encoding.shift)
+    y = multiply_shift(x, encoding.scale, encoding.shift, Rounding.HALF_AWAY, choose_array)
+    return np.asarray(y + zero_point)
+
+
+def shift_only(rounding: Rounding) -> Apply:
+    """Return the stage that only shifts, for a scale that is a power of two, equation (24)."""
+
+    def apply(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: Any) -> IntResult:
+        multiplier, shift = _fixed(encoding, 32)
+        if np.any(multiplier != 1 << 30):
+            msg = "scale must be a power of two for a shift"
+            raise ValueError(msg)
+        # A multiplier of one half moves the point by one place.
+        total = shift + 1
+        x = _shift_left(acc, total)
+        return np.asarray(multiply_shift(x, np.int64(1), np.maximum(total, 0), rounding, choose_array) + zero_point)
+
+    return apply
+
+
+def _fixed(encoding: Encoding, bits: int) -> tuple[IntArray, IntArray]:
+    if not isinstance(encoding, FixedPoint) or encoding.bits != bits:
+        kind = f"{type(encoding).__name__}({getattr(encoding, 'bits', '')})"
+        msg = f"encoding must be a FixedPoint of {bits} bits, not {kind}"
+        raise TypeError(msg)
+    return encoding.multiplier, encoding.shift
+
+
+def _shift_left(acc: IntArray, shift: IntArray) -> IntArray:
+    """Shift left where `shift` is negative; the runtimes do it in int32."""
+    left = np.maximum(-shift, 0)
+    if not np.any(left):
+        return acc
+    wide = acc << left
+    worst = fit(wide, -(1 << 31), (1 << 31) - 1, Overflow.SATURATE, choose_array)
+    if np.any(left > 31) or np.any(worst != wide):
+        msg = f"accumulator shifted left by {int(left.max())} must fit int32, not reach {int(np.abs(wide).max())}"
+        raise ValueError(msg)
+    return wide
+
+
+def _check_product(acc: IntArray, multiplier: IntArray, shift: IntArray) -> None:
+    """Refuse a product or a rounding constant that int64 does not hold."""
+    product = int(np.abs(acc).max(initial=0)) * int(np.abs(multiplier).max(initial=0))
+    deepest = int(np.max(shift, initial=0))
+    if deepest > 62 or product + (1 << deepest) >= 1 << 63:
+        msg = f"product and shift must fit 64 bits, not {product} and {deepest}"
+        raise ValueError(msg)

@@ -1,0 +1,175 @@
+"""Accumulate step by step: what every fast path must equal, for one output and for arrays of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from quant.formats import IntArray, IntFormat, Overflow
+
+from . import steps
+from .accumulator import Accumulator, AccumulatorOverflowError
+
+_OVERFLOW_CODES = {Overflow.WRAP: 0, Overflow.SATURATE: 1, Overflow.TRAP: 2}
+
+
+class Walk(NamedTuple):
+    """Registers and records of a step-by-step accumulation, each int64 [b, m, n].
+
+    Attributes
+    ----------
+    register
+        Final register (the outer one if there are spills), before the final shift.
+    overflows
+        Steps in which an adder or a register left its range.
+    first
+        First such step, -1 if there is none.
+    low, high
+        Smallest and largest sum that a wide enough inner register would have held, its start included.
+    """
+
+    register: npt.NDArray[np.int64]
+    overflows: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+
+def walk(lhs: IntArray, rhs: IntArray, initial: IntArray, accumulator: Accumulator) -> Walk:
+    """Accumulate every output step by step.
+
+    Parameters
+    ----------
+    lhs : int [b, m, k]
+        Values below 2**20 in magnitude.
+    rhs : int [b, k, n]
+        Values below 2**20 in magnitude.
+    initial : int [b, m, n]
+        Start of the registers.
+    accumulator
+        Its final shift and width are not applied.
+    """
+    from .kernels import walk_outputs  # noqa: PLC0415 numba is loaded when it is needed, not at import
+
+    shape = initial.shape
+    records = Walk(*(np.empty(shape, np.int64) for _ in range(5)))
+    walk_outputs(
+        np.ascontiguousarray(lhs, np.int32),
+        np.ascontiguousarray(np.swapaxes(rhs, 1, 2), np.int32),
+        np.ascontiguousarray(initial, np.int64),
+        settings(accumulator),
+        *records,
+    )
+    return records
+
+
+def settings(accumulator: Accumulator) -> npt.NDArray[np.int64]:
+    """Return the fields of an accumulator as the kernels read them."""
+    tree = accumulator.tree_range or (0, 0)
+    return np.array(
+        [
+            *accumulator.range,
+            _OVERFLOW_CODES[accumulator.overflow],
+            accumulator.dot_depth,
+            accumulator.tree_bits is not None,
+            *tree,
+            _OVERFLOW_CODES[accumulator.tree_overflow],
+            accumulator.dropped_bits,
+            accumulator.spill_steps or 0,
+            *accumulator.spill_range,
+            _OVERFLOW_CODES[accumulator.spill_overflow],
+        ],
+        np.int64,
+    )
+
+
+def raise_first_overflow(
+    lhs: IntArray,
+    rhs: IntArray,
+    initial: IntArray,
+    accumulator: Accumulator,
+    first: IntArray,
+    shape: tuple[int, ...],
+) -> None:
+    """Raise for the first output whose record shows an overflow that a trapping register caught.
+
+    Raises
+    ------
+    AccumulatorOverflowError
+        With output (an index into `shape`), step and value.
+    """
+    for flat in np.flatnonzero(first >= 0):
+        b, m, n = (int(i) for i in np.unravel_index(flat, first.shape))
+        output = tuple(int(i) for i in np.unravel_index(flat, shape))
+        trace([int(x) for x in lhs[b, m]], [int(x) for x in rhs[b, :, n]], int(initial[b, m, n]), accumulator, output)
+
+
+def trace(
+    lhs: Sequence[int],
+    rhs: Sequence[int],
+    initial: int,
+    accumulator: Accumulator,
+    output: tuple[int, ...] = (),
+) -> int:
+    """Accumulate one output in Python ints and return its register before the final shift.
+
+    Parameters
+    ----------
+    lhs, rhs : int [k]
+        Operands in the order of accumulation.
+    initial
+        Start of the register.
+    accumulator
+        Its final shift and width are not applied.
+    output
+        Index to name in an error.
+
+    Raises
+    ------
+    AccumulatorOverflowError
+        If a trapping adder or register leaves its range.
+
+    Examples
+    --------
+    >>> trace([100, 100], [100, 100], 0, Accumulator(14, Overflow.SATURATE))
+    8191
+    """
+    products = [a * b for a, b in zip(lhs, rhs, strict=True)]
+    depth = accumulator.dot_depth
+    inner, outer = (initial, 0) if accumulator.spill_steps is None else (0, initial)
+    count = -(-len(products) // depth)
+    for step in range(count):
+        at = (step, output)
+        addend = _tree(products[step * depth : (step + 1) * depth], accumulator, at) >> accumulator.dropped_bits
+        inner = _checked(inner + addend, accumulator.range, accumulator.overflow, at)
+        spilling = accumulator.spill_steps is not None and (
+            (step + 1) % accumulator.spill_steps == 0 or step + 1 == count
+        )
+        if spilling:
+            outer = _checked(outer + inner, accumulator.spill_range, accumulator.spill_overflow, at)
+            inner = 0
+    return inner if accumulator.spill_steps is None else outer
+
+
+def _tree(products: Sequence[int], accumulator: Accumulator, at: tuple[int, tuple[int, ...]]) -> int:
+    if accumulator.tree_range is None:
+        return sum(products)
+    level = [*products, *([0] * (accumulator.dot_depth - len(products)))]
+    while len(level) > 1:
+        pairs = [
+            _checked(a + b, accumulator.tree_range, accumulator.tree_overflow, at)
+            for a, b in zip(level[::2], level[1::2], strict=False)
+        ]
+        level = pairs + level[len(level) - len(level) % 2 :]
+    return level[0]
+
+
+def _checked(value: int, bounds: tuple[int, int], overflow: Overflow, at: tuple[int, tuple[int, ...]]) -> int:
+    lo, hi = bounds
+    if overflow is Overflow.TRAP and not lo <= value <= hi:
+        step, output = at
+        raise AccumulatorOverflowError(output, step, value, IntFormat(hi.bit_length() + 1).name)
+    return int(steps.fit(value, lo, hi, overflow))
