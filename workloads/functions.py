@@ -13,6 +13,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 _ERF_STEPS = 1024  # table points per unit of x
 _ERF_LIMIT = 6.0  # 1 - erf(6) is 2.2e-17, below half an ulp of 1 in float64
+_CHUNK = 8192  # elements
 
 
 @functools.cache
@@ -50,15 +51,32 @@ def erf(x: FloatArray) -> FloatArray:
     >>> erf(np.array([0.0, 1.0, -2.0])).round(7)
     array([ 0.       ,  0.8427008, -0.9953223])
     """
+    flat = np.ascontiguousarray(x).reshape(-1)
+    result = np.empty_like(flat)
+    for begin in range(0, flat.size, _CHUNK):
+        chunk = slice(begin, begin + _CHUNK)
+        result[chunk] = _erf_chunk(flat[chunk])
+    return result.reshape(x.shape)
+
+
+def _erf_chunk(x: FloatArray) -> npt.NDArray[np.float64]:
+    """Evaluate the series of `erf`, few enough elements at a time that intermediate arrays stay in the cache."""
     values, slopes = _erf_table()
-    magnitude = np.minimum(np.abs(x.astype(np.float64)), _ERF_LIMIT)
-    index = np.rint(np.nan_to_num(magnitude) * _ERF_STEPS).astype(np.intp)
-    point = index * (1.0 / _ERF_STEPS)
+    magnitude = np.minimum(np.abs(x).astype(np.float64), _ERF_LIMIT)
+    steps = np.rint(np.fmin(magnitude, _ERF_LIMIT) * _ERF_STEPS)  # fmin: a NaN gets an index too
+    index = steps.astype(np.intp)
+    point = steps * (1.0 / _ERF_STEPS)
     h = magnitude - point
-    series = h * (1.0 + h * (h * ((2.0 * point * point - 1.0) / 3.0) - point))
-    y = np.copysign(values[index] + slopes[index] * series, x)
-    result: FloatArray = y.astype(x.dtype)
-    return result
+    series = (2.0 * point * point - 1.0) * (1.0 / 3.0)
+    series *= h
+    series -= point
+    series *= h
+    series += 1.0
+    series *= h
+    series *= slopes.take(index)
+    series += values.take(index)
+    signed: npt.NDArray[np.float64] = np.copysign(series, x)
+    return signed
 
 
 def gelu(x: FloatArray) -> FloatArray:

@@ -247,8 +247,8 @@ def make(model_folder: Path, sentences: Path, target: Path, block: int) -> list[
         lines.append(f"block {index}: " + ", ".join(parts))
     arrays = block_tensors(model, block) | {role: runs[role][block]["hidden"] for role in ids}
     stored = {name: array.astype(np.float16) for name, array in arrays.items()}
-    tokens = {f"{role}.ids": ids[role].astype(np.uint16) for role in ids}
-    np.savez(target, allow_pickle=False, **stored, **tokens)
+    contents: dict[str, Any] = {**stored, **{f"{role}.ids": ids[role].astype(np.uint16) for role in ids}}
+    np.savez(target, **contents)
     reference = runs["evaluation"][block]["output"]
     tensors = {name: array.astype(np.float32) for name, array in stored.items()}
     network = block_network(tensors, tensors["calibration"], tensors["evaluation"], source=DISTRIBUTION)

@@ -30,17 +30,18 @@ def _read_archive(path: Path) -> dict[str, npt.NDArray[Any]]:
         msg = f"operands must be an existing .npz file, not {str(path)!r}"
         raise ValueError(msg)
     try:
-        loaded: object = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            msg = "a single array"
-            raise ValueError(msg)  # noqa: TRY004 - becomes the one error below
-        with loaded:
+        # the file is opened here, since numpy would leave a broken one open
+        with path.open("rb") as file:
+            loaded: object = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                msg = "a single array"
+                raise ValueError(msg)
             arrays: dict[str, npt.NDArray[Any]] = {}
             for name in loaded.files:
                 array: object = loaded[name]
                 if not isinstance(array, np.ndarray):
                     msg = f"member {name} is no array"
-                    raise ValueError(msg)  # noqa: TRY004 - becomes the one error below
+                    raise ValueError(msg)
                 arrays[name] = array
     except _MALFORMED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
