@@ -234,6 +234,11 @@ class MultiplyAccumulate:
         return len(self.boundaries)
 
     @property
+    def register_bits(self) -> int:
+        """Bits of the registers in one element: both operands and the accumulator."""
+        return self.lhs.bits + self.rhs.bits + (self.accumulator_bits or 32)
+
+    @property
     def component(self) -> Component:
         """The multiply-accumulate unit of one processing element."""
         match self.unit:

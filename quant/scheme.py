@@ -128,7 +128,7 @@ class Scheme(Document):
     attention: Literal["activation", "float"] | ActivationPair = "activation"
     output: OperandSpec | None = None
     smooth: Smooth | None = None
-    requantization: str = "gemmlowp"
+    requantization: str = "gemmlowp-double"
     zero_point_sums: Literal["adders", "channel"] = "adders"
 
     @pydantic.model_validator(mode="after")

@@ -67,9 +67,8 @@ def energy(plan: Plan, timing: Timing, accelerator: Accelerator, technology: Tec
     ValueError
         If the technology lacks a component or its law does not reach the width.
     """
-    actions = [(action, step) for step in plan.steps for action in step.actions]
     mac = vector = 0.0
-    for action, _ in actions:
+    for action in (action for step in plan.steps for action in step.actions):
         spent = action.count * timing.repeats[action.per] * technology.price(action.component).energy_pj
         if action.place is Place.ELEMENT:
             mac = mac + spent
@@ -77,12 +76,11 @@ def energy(plan: Plan, timing: Timing, accelerator: Accelerator, technology: Tec
             vector = vector + spent
     array = accelerator.array
     elements = array.rows * array.columns * array.dot_depth
-    register_bits = plan.mac.lhs.bits + plan.mac.rhs.bits + (plan.mac.accumulator_bits or 32)
     idle = timing.compute_cycles * elements - plan.mac.macs
     buffers = timing.buffers.items()
     return Energy(
         mac_pj=mac,
-        clock_pj=idle * technology.register(register_bits).idle_pj,
+        clock_pj=idle * technology.register(plan.mac.register_bits).idle_pj,
         vector_pj=vector,
         sram_pj=sum(_sram_pj(getattr(accelerator.memories, name), bits, technology) for name, bits in buffers),
         dram_pj=timing.dram.total_bits * technology.dram(accelerator.memories.dram.type).energy_pj_per_bit,

@@ -119,14 +119,10 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     dram = off_chip.total_bits / bandwidth
     vector = sum(lane_elements(step, repeats) for step in plan.steps) / accelerator.vector.lanes
     sram = np.maximum.reduce(
-        [
-            np.asarray(traffic.total_bits / getattr(memories, name).bits_per_cycle)
-            for name, traffic in buffers.items()
-        ]
+        [np.asarray(traffic.total_bits / getattr(memories, name).bits_per_cycle) for name, traffic in buffers.items()]
     )
     barrier = sum(
-        np.maximum(scan.barrier_elements / accelerator.vector.lanes, scan.barrier_elements * scan.source.bits / bandwidth)
-        for scan in scans
+        scan.barrier_elements * np.maximum(1 / accelerator.vector.lanes, scan.source.bits / bandwidth) for scan in scans
     )
     compute = plan_schedule.compute_cycles
     exposed = (plan_schedule.first_tile_bits + plan_schedule.last_tile_bits) / bandwidth

@@ -119,13 +119,14 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
         rhs_streams=rhs_streams,
         sum_writes=passes,
         sum_reads=passes - 1,
-        first_tile_bits=mac.k * (np.minimum(m, rows) * plan.lhs.dram_bits + np.minimum(n, columns) * plan.rhs.dram_bits),
+        first_tile_bits=mac.k
+        * (np.minimum(m, rows) * plan.lhs.dram_bits + np.minimum(n, columns) * plan.rhs.dram_bits),
         last_tile_bits=np.minimum(m, rows) * np.minimum(n, columns) * plan.out.dram_bits,
     )
 
 
 def _fetches(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_tiles: Number) -> tuple[Number, Number]:
-    """Times lhs and rhs come from DRAM: the cheaper of keeping chunks of one or of the other."""
+    """Count how often lhs and rhs come from DRAM: keep chunks of one or of the other, whichever is cheaper."""
     mac, array, memories = plan.mac, accelerator.array, accelerator.memories
     lhs_panels = 8 * memories.activation.tile_bytes // (mac.k * plan.lhs.sram_bits * array.rows)
     rhs_panels = 8 * memories.weight.tile_bytes // (mac.k * plan.rhs.sram_bits * array.columns)

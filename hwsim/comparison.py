@@ -1,0 +1,313 @@
+"""Put schemes side by side on one workload and one machine: error, latency, energy, area, and why they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsim.accelerator import Accelerator
+from hwsim.ledger import ledger_rows
+from hwsim.lowering import IllegalLayoutError
+from hwsim.repair import repaired
+from hwsim.simulation import (
+    Progress,
+    Recording,
+    Result,
+    _silent,
+    load_workload,
+    plan_network,
+    read_plans,
+    simulate,
+)
+from hwsim.technology import Technology
+from quant.scheme import Scheme
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workloads import Network
+
+DEFAULT_SCHEMES = (
+    "fp32",
+    "fp16",
+    "w8a16",
+    "w8a8-static",
+    "w8a8-dynamic",
+    "w8a8-asymmetric-activations",
+    "w8a8-asymmetric-weights",
+    "w4a8-g128",
+    "w8a8-channel-in",
+    "w8a8-smoothquant",
+    "pow2",
+    "codebook-16",
+)
+
+_RATIOS = {
+    "latency_ratio": "latency_us",
+    "energy_ratio": "energy_pj",
+    "area_ratio": "area_um2",
+    "power_ratio": "power_mw",
+    "energy_delay_ratio": "energy_delay_pj_s",
+    "weight_ratio": "weight_bytes",
+    "traffic_ratio": "traffic_bytes",
+    "equal_area_latency_ratio": "equal_area_latency_us",
+    "equal_area_energy_ratio": "equal_area_energy_pj",
+}
+"""Each ratio column and the column that is divided by the baseline's."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Frames of a comparison.
+
+    Parameters
+    ----------
+    schemes
+        One row a scheme; refused schemes have no costs, and the row after one is its repair.
+    layers
+        One row a scheme and layer.
+    ledger
+        What each scheme's difference to the baseline is made of.
+    metadata
+        Workload, machine, assumptions and sources, for reports.
+    results
+        By scheme name, those that ran.
+    """
+
+    schemes: pd.DataFrame
+    layers: pd.DataFrame
+    ledger: pd.DataFrame
+    metadata: dict[str, Any]
+    results: dict[str, Result]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a scheme."""
+        return self.schemes
+
+    def to_html(self) -> str:
+        """Self-contained page."""
+        from reports import render_page  # noqa: PLC0415  charts are heavy
+
+        return render_page(self.schemes, self.layers, self.ledger, self.metadata)
+
+    def _repr_html_(self) -> str:
+        shown = self.schemes[["scheme", "verdict", "sqnr_db", "latency_us", "energy_pj", "area_um2", "tops_per_w"]]
+        html: str = shown.to_html(index=False, float_format="{:.4g}".format, na_rep="-")
+        return html
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the comparison."""
+
+    scheme: Scheme
+    result: Result | None
+    repair_of: str | None
+    note: str
+
+
+def compare(
+    workload: Network | str | Path = "minilm-block",
+    schemes: Sequence[Scheme | str | Path] | None = None,
+    accelerator: Accelerator | str | Path = "edge-16x16",
+    *,
+    baseline: str = "fp32",
+    numerics: bool = True,
+    progress: Progress = _silent,
+) -> Comparison:
+    """Compare schemes on one workload and one machine.
+
+    All schemes share the array's geometry, the memories, bandwidth and clock; each has processing elements and
+    vector lanes of its own formats. A second set of columns gives each scheme as many elements as fit the area of
+    the baseline's machine.
+
+    Parameters
+    ----------
+    workload
+        A network, the name of an embedded one, or an ``.npz`` file of operands.
+    schemes
+        Presets, YAML files or objects; `DEFAULT_SCHEMES` if None. The baseline is added if it is missing.
+    accelerator
+        A preset's name, a YAML file or an object.
+    baseline
+        Scheme that ratios and the ledger refer to.
+    numerics
+        Measure errors; otherwise only costs are computed.
+    progress
+        Called with the name of what is being done.
+
+    Returns
+    -------
+    Comparison
+        A scheme whose layouts no array of this machine can run is listed as incompatible with a witness, without
+        costs, followed by its cheapest repair that can run.
+
+    Raises
+    ------
+    ValueError
+        If a name, a field or an operand is wrong, or the baseline is refused.
+    """
+    network, machine = load_workload(workload), Accelerator.load(accelerator)
+    base = Scheme.load(baseline)
+    chosen = [Scheme.load(s) for s in (DEFAULT_SCHEMES if schemes is None else schemes)]
+    chosen = [base, *(s for s in chosen if s.name != base.name)]
+    names = [s.name for s in chosen]
+    if len(set(names)) != len(names):
+        msg = f"schemes must have different names, not {', '.join(sorted(names))}"
+        raise ValueError(msg)
+    recording = Recording(network)
+    rows: list[_Row] = []
+    for scheme in chosen:
+        rows += _rows(network, scheme, machine, numerics, recording, progress)
+    if rows[0].result is None:
+        msg = f"baseline must be a scheme that the machine can run, not {base.name}"
+        raise ValueError(msg)
+    return _assemble(network, machine, base, rows)
+
+
+def _rows(
+    network: Network, scheme: Scheme, machine: Accelerator, numerics: bool, recording: Recording, progress: Progress
+) -> list[_Row]:
+    """Run one scheme, or list why it can not be run and run its repair."""
+    progress(scheme.name)
+    try:
+        result = simulate(network, scheme, machine, numerics=numerics, recording=recording, progress=progress)
+    except IllegalLayoutError as error:
+        repair = repaired(scheme, error.verdict)
+        refused = _Row(scheme, None, None, f"{error.layer}: {witness_line(error.verdict)}")
+        if repair is None:
+            return [refused]
+        fixed, note = repair
+        result = simulate(network, fixed, machine, numerics=numerics, recording=recording, progress=progress)
+        return [refused, _Row(fixed, result, scheme.name, note)]
+    return [_Row(scheme, result, None, scheme.description)]
+
+
+def witness_line(verdict: Any) -> str:
+    """Say in one line what the witness of a verdict shows."""
+    witness = verdict.witness
+    first, second = witness.results
+    return (
+        f"two sets of operands give the same sums and the real results {float(first):.4g} and {float(second):.4g}; "
+        f"{verdict.explanation}"
+    )
+
+
+def _assemble(network: Network, machine: Accelerator, base: Scheme, rows: list[_Row]) -> Comparison:
+    import pandas as pd  # noqa: PLC0415
+
+    reference = rows[0].result
+    if reference is None:
+        msg = "baseline must have run"
+        raise ValueError(msg)
+    budget = reference.built.total_um2
+    records = []
+    for row in rows:
+        record: dict[str, Any] = {
+            "scheme": row.scheme.name,
+            "verdict": "incompatible",
+            "repair_of": row.repair_of,
+            "note": row.note,
+        }
+        if row.result is not None:
+            record |= {**row.result.totals(), **equal_area(network, row.result, budget)}
+        records.append(record)
+    first = records[0]
+    for record in records:
+        for ratio, column in _RATIOS.items():
+            record[ratio] = record.get(column, np.nan) / first[column]
+    results = {row.scheme.name: row.result for row in rows if row.result is not None}
+    layers = pd.concat([result.to_frame() for result in results.values()], ignore_index=True)
+    ledger = pd.DataFrame(
+        [line for name, result in results.items() if name != base.name for line in ledger_rows(result, reference)],
+        columns=["scheme", "quantity", "component", "baseline_value", "value", "difference", "reason"],
+    )
+    return Comparison(pd.DataFrame(records), layers, ledger, _metadata(network, reference, base), results)
+
+
+def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str, Any]:
+    """Give a scheme the largest array of the same shape whose machine fits an area, and read its plans again.
+
+    Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay.
+    """
+    machine = scaled_to_area(result, budget_um2)
+    plans = plan_network(network, result.scheme, machine)
+    built, readings = read_plans(plans, machine, result.technology)
+    cycles = sum(timing.total_cycles for _, timing, _ in readings)
+    energy_pj = float(sum(spent.total_pj for _, _, spent in readings))
+    macs = sum(plan.mac.macs for plan in plans)
+    return {
+        "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
+        "equal_area_area_um2": built.total_um2,
+        "equal_area_latency_us": cycles * machine.cycle_ns * 1e-3,
+        "equal_area_energy_pj": energy_pj,
+        "equal_area_tops_per_w": 2 * macs / energy_pj,
+    }
+
+
+def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
+    """Find the largest machine of a result's shape and scheme within an area; at least one element."""
+    machine, parts = result.accelerator, result.built.parts()
+    array, lanes = machine.array, machine.vector.lanes
+
+    def fitted(columns: int) -> tuple[int, int]:
+        return max(1, round(columns * array.rows / array.columns)), max(1, round(columns * lanes / array.columns))
+
+    def total_um2(columns: int) -> float:
+        rows, scaled_lanes = fitted(columns)
+        return float(
+            parts["sram_um2"]
+            + parts["array_um2"] * rows * columns / (array.rows * array.columns)
+            + parts["edge_um2"] * columns / array.columns
+            + parts["vector_um2"] * scaled_lanes / lanes
+        )
+
+    columns = 1
+    while total_um2(columns + 1) <= budget_um2 * (1 + 1e-12):
+        columns += 1
+    rows, scaled_lanes = fitted(columns)
+    return machine.replace(array__rows=rows, array__columns=columns, vector__lanes=scaled_lanes)
+
+
+def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, Any]:
+    from hwsim.cost.area import PARTS as AREA_PARTS  # noqa: PLC0415
+    from hwsim.cost.energy import PARTS as ENERGY_PARTS  # noqa: PLC0415
+
+    machine = reference.accelerator
+    array = machine.array
+    functions = ", ".join(dict.fromkeys(f.kind for f in network.functions)) if network.functions else ""
+    assumptions = [
+        f"{machine.name}: {array.rows} x {array.columns} elements, {array.dataflow.replace('_', ' ')}, "
+        f"{machine.clock_mhz:g} MHz, {machine.accumulator.bits}-bit accumulators, {machine.technology}.",
+        "Layers run one after the other; operands and results of each go through DRAM.",
+        "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
+        "formats; float units are taken as pipelined to the clock.",
+        f"SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
+        f"{'the fp32 result'}; a scheme's figure averages noise over signal across contractions. "
+        "Block SQNR carries errors from layer to layer to the end of the network.",
+        f"Static ranges come from: {network.calibration_source}. Errors are measured on: {network.evaluation_source}.",
+    ]
+    if functions:
+        assumptions.append(
+            f"Functions between contractions ({functions}) run in fp32 in the error and are not counted in "
+            "latency, energy or area; quantizing their results is."
+        )
+    return {
+        "title": f"{network.name} on {machine.name}",
+        "workload": network.name,
+        "workload_source": network.source,
+        "accelerator": machine.name,
+        "accelerator_source": machine.source,
+        "technology": machine.technology,
+        "baseline": base.name,
+        "assumptions": assumptions,
+        "sources": [f"Workload: {network.source}", f"Machine: {machine.source}"],
+        "energy_parts": list(ENERGY_PARTS),
+        "area_parts": list(AREA_PARTS),
+    }
+
+

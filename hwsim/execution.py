@@ -1,0 +1,443 @@
+"""Run a plan on real operands: float in, integers through the datapath, float or integers out, bit for bit.
+
+`prepare` does the offline work (quantize weights, fix static ranges, fold smoothing), `execute` interprets the
+steps of a plan in order. The integer side is exact; where a scheme rescales in floating point, each operation is
+rounded to the stated format in the stated order:
+
+- one dequantization: ``lhs_scale * (rhs_scale * float32(sum))``, then the bias, all in float32, then the carrier
+  (the order of vLLM's CUTLASS epilogues, ``scaled_mm_epilogues_c2x.hpp``);
+- float rescaling of partial sums: ``total += (lhs_scale * rhs_scale) * float32(sum)`` in float32, first segment
+  first; shifts and integer multiples are exact and rounded to float32 once;
+- requantization: the profile that the scheme names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim import datapath
+from hwsim import plan as steps
+from hwsim.lowering import operands
+from quant.affine import QTensor, quantize
+from quant.codes import quantize_codebook, quantize_pow2
+from quant.contraction import Contraction
+from quant.formats import FloatFormat, Format, Overflow
+from quant.outliers import smooth
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
+    from hwsim.lowering import Operand
+    from hwsim.plan import Plan
+    from quant.layout import ScaleLayout
+    from quant.scheme import OperandSpec
+
+Float32 = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Float tensors of one layer, recorded on calibration inputs; a static scheme takes its ranges from them.
+
+    Parameters
+    ----------
+    lhs, rhs, out : float
+        Both operands and the result, in the axes of the contraction. `rhs` of a weight is the weight.
+    """
+
+    lhs: Float32
+    rhs: Float32
+    out: Float32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before the first call: constants quantized, static scales fixed.
+
+    Parameters
+    ----------
+    plan
+        The plan this belongs to.
+    weight
+        Quantized constant operand; None for a product of activations and for a float MAC.
+    weight_values : float32
+        The constant operand that a float MAC multiplies.
+    static
+        Scales and zero point of ``lhs``, ``rhs`` and ``out`` that calibration fixed.
+    migration : float32 [k]
+        What activations are divided by before they are quantized; None without smoothing.
+    bias : float32 [n]
+        None without one.
+    """
+
+    plan: Plan
+    weight: QTensor | None
+    weight_values: Float32 | None
+    static: dict[str, QTensor]
+    migration: Float32 | None
+    bias: Float32 | None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Result of one call.
+
+    Parameters
+    ----------
+    out : float32
+        Real values of the result, in the axes of the contraction's output.
+    codes
+        The result as integers, where the plan delivers integers.
+    sums : int [batch, m, n] of each segment
+        Accumulators as the array delivered them; empty for a float MAC.
+    """
+
+    out: Float32
+    codes: QTensor | None
+    sums: tuple[IntArray, ...]
+
+
+def quantize_operand(x: npt.ArrayLike, spec: OperandSpec, layout: ScaleLayout, like: QTensor | None = None) -> QTensor:
+    """Quantize a tensor as a spec says; with the scales of `like` if given.
+
+    Raises
+    ------
+    ValueError
+        If the tensor is empty or not finite, or scales do not fit it.
+    """
+    match spec.code:
+        case "pow2":
+            return quantize_pow2(x, spec.integer_format.bits, layout)
+        case "codebook":
+            return quantize_codebook(x, 1 << spec.integer_format.bits, layout)
+        case "affine":
+            pass
+    given = {} if like is None else {"scale": like.scales, "zero_point": like.zero_point}
+    cut = {} if spec.percentile is None else {"percentile": spec.percentile}
+    scale_format = _float(spec.scale_format)
+    return quantize(
+        x,
+        spec.integer_format,
+        layout,
+        symmetric=spec.symmetric,
+        range="minmax" if like is not None else spec.range,
+        scale_format=scale_format,
+        **cut,
+        **given,
+    )
+
+
+def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepared:
+    """Do the offline work of a plan.
+
+    Parameters
+    ----------
+    samples
+        Recorded float tensors; of a plan without static ranges and smoothing only a weight's `rhs` is used.
+    bias : float32 [n]
+        Of the layer.
+
+    Raises
+    ------
+    ValueError
+        If a tensor does not fit its layout or is not finite.
+    """
+    lhs, rhs = operands(plan.layer, plan.scheme)
+    constant = plan.layer.rhs_kind == "weight"
+    migration = _migration(plan, samples)
+    lhs_samples, rhs_values = samples.lhs, samples.rhs
+    if migration is not None:
+        lhs_samples, rhs_values = lhs_samples / migration, rhs_values * migration[:, np.newaxis]
+    static: dict[str, QTensor] = {}
+    for step in plan.steps:
+        if isinstance(step, steps.Quantize) and not step.dynamic:
+            match step.operand:
+                case "lhs":
+                    static["lhs"] = _quantized(lhs, lhs_samples)
+                case "rhs":
+                    static["rhs"] = _quantized(rhs, samples.rhs)
+                case "out":
+                    pass
+    if plan.scheme.output is not None and plan.verdict is not None:
+        static["out"] = quantize_operand(samples.out, plan.scheme.output, _output_layout(plan))
+    weight = None if not constant or rhs.spec is None else _quantized(rhs, rhs_values)
+    values = None
+    if plan.mac.unit == "float" and constant:
+        values = _rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
+    return Prepared(plan, weight, values, static, migration, bias)
+
+
+def execute(prepared: Prepared, lhs: Float32, rhs: Float32 | None, accelerator: Accelerator) -> Execution:
+    """Run one call of a plan.
+
+    Parameters
+    ----------
+    lhs : float32
+        Left operand, in its axes of the contraction.
+    rhs : float32
+        Right operand of a product of activations; ignored where the weight is prepared.
+    accelerator
+        Whose accumulator adds the products.
+
+    Raises
+    ------
+    ValueError
+        If an operand is not finite or does not contract.
+    AccumulatorOverflowError
+        If an accumulator that traps leaves its range.
+    """
+    state = _State(prepared, accelerator, lhs, rhs)
+    for step in prepared.plan.steps:
+        state.run(step)
+    return state.finish()
+
+
+@dataclass
+class _State:
+    """Registers of the interpreter: each step reads and writes some of them."""
+
+    prepared: Prepared
+    accelerator: Accelerator
+    lhs: Float32
+    rhs: Float32 | None
+    q: dict[str, QTensor] = field(default_factory=dict)
+    initial: IntArray | None = None
+    sums: list[IntArray] = field(default_factory=list)
+    delivered: tuple[IntArray, ...] = ()
+    values: Float32 | None = None
+    codes: QTensor | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = self.prepared.plan
+        self.contraction = Contraction.parse(self.plan.layer.contraction)
+        self.operands = dict(zip(("lhs", "rhs"), operands(self.plan.layer, self.plan.scheme), strict=True))
+        if self.prepared.weight is not None and self.plan.mac.unit != "float":
+            self.q["rhs"] = self.prepared.weight
+
+    def run(self, step: steps.Step) -> None:
+        match step:
+            case steps.Migrate():
+                self.lhs = self.lhs / self._needed(self.prepared.migration)
+            case steps.Quantize(operand="out"):
+                self._quantize_result()
+            case steps.Quantize():
+                x = self.lhs if step.operand == "lhs" else self._needed(self.rhs)
+                self.q[step.operand] = _quantized(
+                    self.operands[step.operand], x, self.prepared.static.get(step.operand)
+                )
+            case steps.AddBias():
+                self._add_bias(step)
+            case steps.MultiplyAccumulate(unit="float"):
+                self._multiply_floats(step)
+            case steps.MultiplyAccumulate():
+                self._multiply_integers(step)
+            case steps.RescalePartialSums():
+                self._rescale(step)
+            case steps.Dequantize():
+                self._dequantize(step)
+            case steps.Requantize():
+                self._requantize(step)
+            case steps.CorrectZeroPoints():
+                self._correct()
+            case steps.ScanRange() | steps.DequantizeWeights() | steps.Decode() | steps.SumForZeroPoint():
+                # The range is taken with the quantization, weights were decoded offline to the very values that
+                # the table or the converter delivers, and sums are taken where they are used.
+                pass
+
+    def finish(self) -> Execution:
+        values = self._needed(self.values)
+        out = self.contraction.from_gemm(values, self._sizes())
+        return Execution(np.ascontiguousarray(out, dtype=np.float32), self.codes, self.delivered)
+
+    @staticmethod
+    def _needed(value: Any) -> Any:
+        if value is None:
+            msg = "plan must compute a value before a step reads it"
+            raise ValueError(msg)
+        return value
+
+    def _sizes(self) -> dict[str, int]:
+        lhs = dict(zip(self.contraction.lhs, self.lhs.shape, strict=True))
+        source = self.q["rhs"].shape if "rhs" in self.q else self._rhs_values().shape
+        return {**lhs, **dict(zip(self.contraction.rhs, source, strict=True))}
+
+    def _rhs_values(self) -> Float32:
+        values: Float32 = self.prepared.weight_values if self.prepared.weight_values is not None else self.rhs  # type: ignore[assignment]
+        return values
+
+    def _gemm(self, lhs: npt.NDArray[Any], rhs: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return self.contraction.to_gemm(lhs, rhs)
+
+    def _multiply_floats(self, step: steps.MultiplyAccumulate) -> None:
+        """Products of carrier operands, summed in float32 in the order of BLAS, rounded to the carrier once."""
+        rhs = self._rhs_values() if self.prepared.weight_values is not None else _rounded(self._rhs_values(), step.rhs)
+        a, b = self._gemm(_rounded(self.lhs, step.lhs), rhs)
+        bias = 0 if self.prepared.bias is None else self.prepared.bias
+        self.values = _rounded(np.matmul(a, b) + bias, step.lhs)
+
+    def _multiply_integers(self, step: steps.MultiplyAccumulate) -> None:
+        a, b = self._gemm(self.q["lhs"].integers, self.q["rhs"].integers)
+        spec = self.accelerator.accumulator
+        accumulator = datapath.Accumulator(
+            spec.bits, Overflow(spec.overflow), dot_depth=self.accelerator.array.dot_depth
+        )
+        for start, stop in self._segments():
+            self.sums.append(
+                datapath.matmul(a[..., start:stop], b[..., start:stop, :], accumulator, initial=self.initial)
+            )
+        self.delivered = tuple(self.sums)
+
+    def _segments(self) -> list[tuple[int, int]]:
+        starts = self.plan.mac.boundaries
+        return list(zip(starts, (*starts[1:], self.plan.mac.k), strict=True))
+
+    def _scales(self, at: int) -> tuple[Float32, Float32]:
+        """Scales of both operands at one index of the reduction, ``[batch, m, 1]`` and ``[batch, 1, n]``."""
+        a, b = self._gemm(self.q["lhs"].element_scale(), self.q["rhs"].element_scale())
+        return a[..., at : at + 1], b[..., at : at + 1, :]
+
+    def _zero_points(self, at: int) -> tuple[IntArray, IntArray]:
+        zeros = [q.element_zero_point() for q in (self.q["lhs"], self.q["rhs"])]
+        filled = [
+            np.zeros(q.shape, np.int64) if z is None else z.astype(np.int64)
+            for z, q in zip(zeros, (self.q["lhs"], self.q["rhs"]), strict=True)
+        ]
+        a, b = self._gemm(*filled)
+        return a[..., at : at + 1], b[..., at : at + 1, :]
+
+    def _correction(self, start: int, stop: int, *, offline: bool) -> IntArray:
+        """Zero-point terms of one segment; `offline` those that need constants only."""
+        a, b = (
+            part.astype(np.int64)[..., cut, :] if side else part.astype(np.int64)[..., cut]
+            for side, (part, cut) in enumerate(
+                zip(self._gemm(self.q["lhs"].integers, self.q["rhs"].integers), [slice(start, stop)] * 2, strict=True)
+            )
+        )
+        z_lhs, z_rhs = self._zero_points(start)
+        constant = -z_lhs * b.sum(axis=-2, keepdims=True) + (stop - start) * z_lhs * z_rhs
+        if offline:
+            return constant
+        return constant - z_rhs * a.sum(axis=-1, keepdims=True)
+
+    @property
+    def _preloads_terms(self) -> bool:
+        return self.plan.layer.rhs_kind == "weight" and any(
+            isinstance(s, steps.AddBias) and not isinstance(s.target, FloatFormat) for s in self.plan.steps
+        )
+
+    def _correct(self) -> None:
+        """Subtract what the zero points added, except for terms already preloaded."""
+        for index, (start, stop) in enumerate(self._segments()):
+            terms = self._correction(start, stop, offline=False)
+            if self._preloads_terms:
+                terms = terms - self._correction(start, stop, offline=True)
+            self.sums[index] = self._wrapped(self.sums[index].astype(np.int64) + terms)
+
+    def _wrapped(self, sums: IntArray) -> IntArray:
+        """Corrections pass through an adder as wide as the accumulator."""
+        bits = self.accelerator.accumulator.bits
+        half = 1 << (bits - 1)
+        return (sums + half & (1 << bits) - 1) - half if bits < 64 else sums
+
+    def _add_bias(self, step: steps.AddBias) -> None:
+        bias = self.prepared.bias
+        if isinstance(step.target, FloatFormat):
+            if self.plan.mac.unit != "float":  # a float MAC adds it before its one rounding
+                self.values = _rounded(self._needed(self.values) + bias, step.target)
+            return
+        lhs_scale, rhs_scale = self._scales(0)
+        initial = np.zeros((1, 1, self.plan.mac.n), np.int64)
+        if bias is not None:
+            # int32 bias at scale lhs_scale * rhs_scale with zero point 0 (TensorFlow Lite 8-bit specification)
+            initial = initial + np.rint(bias / (lhs_scale * rhs_scale).astype(np.float64)).astype(np.int64)
+        if not all(q.zero_point is None for q in (self.q["lhs"], self.q["rhs"])):
+            initial = initial + self._correction(0, self.plan.mac.k, offline=True)
+        self.initial = self._wrapped(initial)
+
+    def _rescale(self, step: steps.RescalePartialSums) -> None:
+        dtype = np.float32 if step.kind == "float" else np.float64
+        total = np.zeros(self.sums[0].shape, dtype)
+        for (start, _), sums in zip(self._segments(), self.sums, strict=True):
+            lhs_scale, rhs_scale = self._scales(start)
+            total += (lhs_scale.astype(dtype) * rhs_scale.astype(dtype)) * sums.astype(dtype)
+        self.values = total.astype(np.float32)
+
+    def _dequantize(self, step: steps.Dequantize) -> None:
+        lhs_scale, rhs_scale = self._scales(0)
+        values = lhs_scale * (rhs_scale * self.sums[0].astype(np.float32))
+        # The bias joins before the carrier rounds, if there is one.
+        self.values = values if self.plan.layer.bias is not None else _rounded(values, step.target)
+
+    def _requantize(self, step: steps.Requantize) -> None:
+        out = self.prepared.static["out"]
+        lhs_scale, rhs_scale = self._scales(0)
+        multiplier = datapath.output_multiplier(lhs_scale, rhs_scale, out.scales[0].reshape(()), step.profile)
+        zero = 0 if out.zero_point is None else int(out.zero_point.reshape(()))
+        codes = datapath.requantize(
+            self.sums[0], multiplier, profile=step.profile, zero_point=zero, output=step.target
+        )
+        self._deliver(codes, out)
+
+    def _quantize_result(self) -> None:
+        spec = self._needed(self.plan.scheme.output)
+        out = self.prepared.static["out"]
+        result = self.contraction.from_gemm(self._needed(self.values), self._sizes())
+        self.codes = quantize_operand(result, spec, _output_layout(self.plan), out)
+        self.values = self._needed(self.values) * 0 + self._as_gemm(self.codes.dequantize())
+
+    def _deliver(self, codes: IntArray, like: QTensor) -> None:
+        zero = 0 if like.zero_point is None else like.zero_point.reshape(())
+        self.values = (codes.astype(np.int32) - zero).astype(np.float32) * like.scales[0].reshape(())
+        shaped = self.contraction.from_gemm(codes, self._sizes())
+        self.codes = QTensor(
+            codes=shaped, format=like.format, layout=like.layout, scales=like.scales, zero_point=like.zero_point
+        )
+
+    def _as_gemm(self, out: Float32) -> Float32:
+        """Result in the axes of the contraction, as ``[batch, m, n]``."""
+        c = self.contraction
+        order = [c.out.index(label) for label in (*c.batch, *c.outer_lhs, *c.outer_rhs)]
+        return out.transpose(order).reshape(self._needed(self.values).shape)
+
+
+def _quantized(operand: Operand, x: Float32, like: QTensor | None = None) -> QTensor:
+    if operand.spec is None or operand.layout is None:
+        msg = f"{operand.role} must have a spec to be quantized"
+        raise ValueError(msg)
+    return quantize_operand(x, operand.spec, operand.layout, like)
+
+
+def _migration(plan: Plan, samples: Samples) -> Float32 | None:
+    if plan.scheme.smooth is None or not any(isinstance(s, steps.Migrate) for s in plan.steps):
+        return None
+    absmax = np.abs(samples.lhs).reshape(-1, samples.lhs.shape[-1]).max(axis=0)
+    return np.asarray(smooth(absmax, samples.rhs, plan.scheme.smooth.alpha), np.float32)
+
+
+def _output_layout(plan: Plan) -> ScaleLayout:
+    from quant.layout import parse_layout
+
+    contraction = Contraction.parse(plan.layer.contraction)
+    text = "per_tensor" if plan.scheme.output is None else plan.scheme.output.layout
+    return parse_layout(text, contraction.out)
+
+
+def _rounded(values: Float32, target: Format) -> Float32:
+    if not isinstance(target, FloatFormat):
+        msg = f"target must be a float format, not {target}"
+        raise TypeError(msg)
+    return target.round(values)
+
+
+def _float(name: str) -> FloatFormat:
+    from quant.formats import parse_format
+
+    parsed = parse_format(name)
+    if not isinstance(parsed, FloatFormat):
+        msg = f"scale_format must be a float format, not {name}"
+        raise TypeError(msg)
+    return parsed

@@ -1,0 +1,341 @@
+"""The front door: one workload, one scheme, one accelerator; latency, energy, area, traffic and error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsim.accelerator import Accelerator
+from hwsim.cost import Area, Energy, area, energy
+from hwsim.execution import Execution, Prepared, Samples, execute, prepare
+from hwsim.lowering import lower
+from hwsim.technology import Technology
+from hwsim.timing import Timing, closed_form
+from quant.errors import sqnr_db
+from quant.scheme import Scheme
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwsim.execution import Float32
+    from hwsim.plan import Plan
+    from workloads import Layer, Network
+
+Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Report to nobody."""
+
+
+@dataclass
+class Recording:
+    """Float tensors of a network, recorded once and shared by every scheme.
+
+    Parameters
+    ----------
+    network
+        Whose calibration and evaluation inputs are run in float32 when first asked for.
+    """
+
+    network: Network
+    _runs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+
+    def samples(self, layer: Layer, *, calibration: bool) -> Samples:
+        """Operands and result of a layer."""
+        operands, tensors = self._run("calibration" if calibration else "evaluation")
+        lhs, rhs, _ = operands[layer.name]
+        return Samples(lhs, rhs, tensors[layer.output])
+
+    def bias(self, layer: Layer) -> Float32 | None:
+        """Bias of a layer."""
+        bias: Float32 | None = self._run("evaluation")[0][layer.name][2]
+        return bias
+
+    def output(self) -> Float32:
+        """What the network delivers on the evaluation inputs."""
+        result: Float32 = self._run("evaluation")[1][self.network.output]
+        return result
+
+    def _run(self, which: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        if which not in self._runs:
+            operands: dict[str, Any] = {}
+
+            def contract(layer: Layer, lhs: Any, rhs: Any, bias: Any) -> Any:
+                operands[layer.name] = (lhs, rhs, bias)
+                return layer.contract(lhs, rhs, bias)
+
+            tensors = self.network.run(getattr(self.network, which), contract)
+            self._runs[which] = (operands, tensors)
+        return self._runs[which]
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """Everything known about one layer under one scheme; `sqnr_db` None where it was not measured or is exact."""
+
+    plan: Plan
+    timing: Timing
+    energy: Energy
+    sqnr_db: float | None
+
+    def to_row(self, cycle_ns: float) -> dict[str, Any]:
+        """Flat row with units in the names."""
+        plan, timing = self.plan, self.timing
+        return {
+            "scheme": plan.scheme.name,
+            "layer": plan.layer.name,
+            "verdict": plan.verdict_name,
+            "partial_sums": plan.mac.segments,
+            "sqnr_db": np.nan if self.sqnr_db is None else self.sqnr_db,
+            "macs": plan.mac.macs,
+            "folds": timing.schedule.folds,
+            "compute_cycles": timing.compute_cycles,
+            "stall_cycles": timing.stall_cycles,
+            "total_cycles": timing.total_cycles,
+            "utilization": timing.utilization,
+            "bound": timing.bound,
+            "latency_us": timing.total_cycles * cycle_ns * 1e-3,
+            "energy_pj": self.energy.total_pj,
+            **self.energy.parts(),
+            "weight_bytes": plan.weight_bytes,
+            "dram_read_bytes": timing.dram.read_bits / 8,
+            "dram_write_bytes": timing.dram.write_bits / 8,
+            "traffic_bytes": timing.dram.total_bits / 8,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """One workload under one scheme on one accelerator.
+
+    Parameters
+    ----------
+    layers
+        In the order of the network.
+    built
+        Area of the machine that runs all of them.
+    output_sqnr_db
+        Error of the network's output with errors carried from layer to layer; None if not measured or exact.
+    """
+
+    workload: str
+    scheme: Scheme
+    accelerator: Accelerator
+    technology: Technology
+    layers: tuple[LayerResult, ...]
+    built: Area
+    output_sqnr_db: float | None
+
+    @property
+    def total_cycles(self) -> int:
+        """Cycles of all layers, one after the other."""
+        return sum(layer.timing.total_cycles for layer in self.layers)
+
+    @property
+    def latency_us(self) -> float:
+        """Time of all layers, one after the other."""
+        return self.total_cycles * self.accelerator.cycle_ns * 1e-3
+
+    @property
+    def energy_pj(self) -> float:
+        """Energy of all layers."""
+        return float(sum(layer.energy.total_pj for layer in self.layers))
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Signal over noise of the contractions: the mean over layers of noise power over signal power, in dB."""
+        measured = [layer.sqnr_db for layer in self.layers if layer.sqnr_db is not None]
+        if not measured:
+            return None
+        return float(-10 * np.log10(np.mean([10 ** (-db / 10) for db in measured])))
+
+    def totals(self) -> dict[str, Any]:
+        """Flat row over all layers, with units in the names."""
+        layers, cycles = self.layers, self.total_cycles
+        macs = sum(layer.plan.mac.macs for layer in layers)
+        parts = [layer.energy.parts() for layer in layers]
+        read = sum(layer.timing.dram.read_bits for layer in layers) / 8
+        write = sum(layer.timing.dram.write_bits for layer in layers) / 8
+        compute = sum(layer.timing.compute_cycles for layer in layers)
+        array = self.accelerator.array
+        verdicts = [layer.plan.verdict_name for layer in layers]
+        return {
+            "scheme": self.scheme.name,
+            "verdict": next((v for v in ("segmented", "once", "float") if v in verdicts), "float"),
+            "sqnr_db": np.nan if self.sqnr_db is None else self.sqnr_db,
+            "block_sqnr_db": np.nan if self.output_sqnr_db is None else self.output_sqnr_db,
+            "macs": macs,
+            "compute_cycles": compute,
+            "stall_cycles": cycles - compute,
+            "total_cycles": cycles,
+            "utilization": macs / (array.rows * array.columns * array.dot_depth * cycles),
+            "latency_us": self.latency_us,
+            "energy_pj": self.energy_pj,
+            **{name: sum(part[name] for part in parts) for name in parts[0]},
+            "area_um2": self.built.total_um2,
+            **self.built.parts(),
+            # pJ over ns is mW; two operations a MAC over pJ is tera-operations a second and watt
+            "power_mw": self.energy_pj / (self.latency_us * 1e3),
+            "tops_per_w": 2 * macs / self.energy_pj,
+            "energy_delay_pj_s": self.energy_pj * self.latency_us * 1e-6,
+            "weight_bytes": sum(layer.plan.weight_bytes for layer in layers),
+            "dram_read_bytes": read,
+            "dram_write_bytes": write,
+            "traffic_bytes": read + write,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each layer."""
+        import pandas as pd  # noqa: PLC0415  a script that only wants totals never pays for it
+
+        return pd.DataFrame([layer.to_row(self.accelerator.cycle_ns) for layer in self.layers])
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_frame().to_html(index=False, float_format="{:.4g}".format)
+        return html
+
+
+def plan_network(network: Network, scheme: Scheme, accelerator: Accelerator) -> tuple[Plan, ...]:
+    """Lower every layer of a network.
+
+    Raises
+    ------
+    IllegalLayoutError
+        If a layer can not be run.
+    """
+    return tuple(lower(layer, scheme, accelerator) for layer in network.layers)
+
+
+def read_plans(
+    plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
+) -> tuple[Area, list[tuple[Plan, Timing, Energy]]]:
+    """Area of the machine for all plans, and time and energy of each."""
+    everything = tuple(plans)
+    built = area(everything, accelerator, technology)
+    readings = []
+    for plan in everything:
+        timing = closed_form(plan, accelerator)
+        readings.append((plan, timing, energy(plan, timing, accelerator, technology, built)))
+    return built, readings
+
+
+def simulate(
+    workload: Network | str | Path,
+    scheme: Scheme | str | Path = "w8a8-dynamic",
+    accelerator: Accelerator | str | Path = "edge-16x16",
+    *,
+    numerics: bool = True,
+    recording: Recording | None = None,
+    progress: Progress = _silent,
+) -> Result:
+    """Run a workload under a scheme on an accelerator.
+
+    Parameters
+    ----------
+    workload
+        A network, the name of an embedded one, or an ``.npz`` file of operands.
+    scheme, accelerator
+        A preset's name, a YAML file or an object.
+    numerics
+        Execute the plans on the evaluation inputs and measure errors; otherwise only costs are computed.
+    recording
+        Float tensors recorded earlier, so that several schemes share them.
+    progress
+        Called with the name of what is being done.
+
+    Raises
+    ------
+    IllegalLayoutError
+        If the scheme's scales can not leave the integer sums on this array.
+    ValueError
+        If a name, a field or an operand is wrong, or a buffer is too small.
+
+    Examples
+    --------
+    >>> import hwsim, workloads
+    >>> result = hwsim.simulate(workloads.gemm(16, 64, 16), "w8a8-dynamic", numerics=False)
+    >>> result.total_cycles > 64
+    True
+    """
+    network = load_workload(workload)
+    chosen, machine = Scheme.load(scheme), Accelerator.load(accelerator)
+    technology = Technology.load(machine.technology)
+    plans = plan_network(network, chosen, machine)
+    built, readings = read_plans(plans, machine, technology)
+    errors: dict[str, float | None] = {}
+    carried = None
+    if numerics:
+        shared = recording or Recording(network)
+        errors, carried = measure_errors(network, plans, machine, shared, progress)
+    layers = tuple(
+        LayerResult(plan, timing, spent, errors.get(plan.layer.name)) for plan, timing, spent in readings
+    )
+    return Result(network.name, chosen, machine, technology, layers, built, carried)
+
+
+def measure_errors(
+    network: Network,
+    plans: Iterable[Plan],
+    accelerator: Accelerator,
+    recording: Recording,
+    progress: Progress = _silent,
+) -> tuple[dict[str, float | None], float | None]:
+    """Error of each contraction on its recorded float inputs, and of the output with errors carried along.
+
+    Returns
+    -------
+    layers : dB
+        By name; None where the result is the reference itself.
+    output : dB
+        Signal over noise at the network's output.
+    """
+    prepared: dict[str, Prepared] = {}
+    errors: dict[str, float | None] = {}
+    for plan in plans:
+        layer = plan.layer
+        progress(f"{plan.scheme.name}: {layer.name}")
+        evaluation = recording.samples(layer, calibration=False)
+        prepared[layer.name] = prepare(plan, recording.samples(layer, calibration=True), recording.bias(layer))
+        run = _call(prepared[layer.name], evaluation.lhs, evaluation.rhs, accelerator)
+        errors[layer.name] = _error(evaluation.out, run.out)
+
+    def contract(layer: Layer, lhs: Any, rhs: Any, _: Any) -> Any:
+        return _call(prepared[layer.name], lhs, rhs, accelerator).out
+
+    out = network.run(network.evaluation, contract)[network.output]
+    return errors, _error(recording.output(), out)
+
+
+def _call(prepared: Prepared, lhs: Float32, rhs: Float32, accelerator: Accelerator) -> Execution:
+    try:
+        return execute(prepared, lhs, rhs, accelerator)
+    except (ValueError, ArithmeticError) as error:
+        error.add_note(f"in {prepared.plan.layer.name} under {prepared.plan.scheme.name}")
+        raise
+
+
+def _error(reference: Float32, out: Float32) -> float | None:
+    """Signal over noise in dB, None where every value is the reference's own."""
+    return None if np.array_equal(reference, out) else float(sqnr_db(reference, out))
+
+
+def load_workload(workload: Network | str | Path) -> Network:
+    """Load an embedded network by name or a user's operands from ``.npz``; a Network passes through.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no such network or the file is missing or malformed.
+    """
+    import workloads  # noqa: PLC0415  its lazy names resolve at run time
+
+    if not isinstance(workload, str | Path):
+        return workload
+    if str(workload).endswith(".npz"):
+        return workloads.from_npz(workload)
+    return workloads.load(str(workload))
