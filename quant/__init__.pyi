@@ -29,3 +29,7 @@ from .scales import Range as Range
 from .scales import power_scale as power_scale
 from .scales import round_scale as round_scale
 from .scales import scale_from_range as scale_from_range
+from .codes import entropy_bits as entropy_bits
+from .codes import kmeans as kmeans
+from .codes import quantize_codebook as quantize_codebook
+from .codes import quantize_pow2 as quantize_pow2

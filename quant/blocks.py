@@ -1,7 +1,7 @@
 """Arithmetic over blocks of an array: reduce them, spread one value over each, cut into cache-sized tiles.
 
-A block shape has one size an axis, at most the length of the axis; the last block of an axis may be shorter. An array of
-one value a block has the scale shape, ``ceil(shape / block)``.
+A block shape has one size an axis, at most the length of the axis; the last block of an axis may be shorter. An array of one value
+a block has the scale shape, ``ceil(shape / block)``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .formats import FloatArray
 
 Shape = tuple[int, ...]
 Index = tuple[slice, ...]
@@ -111,12 +110,12 @@ def block_extrema(x: npt.NDArray[_T], block: Shape) -> tuple[npt.NDArray[_T], np
     return lo, hi
 
 
-def block_max(x: FloatArray, block: Shape) -> FloatArray:
-    """Largest value of each block."""
+def block_reduce(ufunc: np.ufunc, x: npt.NDArray[_T], block: Shape) -> npt.NDArray[_T]:
+    """Reduce each block by a binary ufunc: ``np.maximum``, ``np.add``."""
     out = np.empty(scale_shape(block, x.shape), x.dtype)
     for part in parts(x.shape, block):
         view = part.view(x)
-        part.scales(out)[...] = view.max(axis=tuple(range(1, view.ndim, 2)), keepdims=True)
+        part.scales(out)[...] = ufunc.reduce(view, axis=tuple(range(1, view.ndim, 2)), keepdims=True)
     return out
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Shape, block_max, block_shape, scale_shape, spread
+from .blocks import Shape, block_reduce, block_shape, scale_shape, spread
 from .formats import E8M0, FP16, FP32, FloatFormat, IntArray, IntFormat
 from .layout import ScaleLayout
 
@@ -83,8 +83,8 @@ def round_scale(scale: Float32, scale_format: FloatFormat = FP32) -> Float32:
     return np.maximum(scale_format.round(wanted), least)
 
 
-def power_scale(bound: Float32, fmt: IntFormat, power: Power = "floor") -> Float32:
-    r"""Power-of-two scale for values up to `bound`.
+def power_scale(bound: Float32, largest: int, power: Power = "floor") -> Float32:
+    r"""Power-of-two scale for magnitudes up to `bound`.
 
     With m magnitude bits of which one is the integer part (int8: m = 6 fraction bits, elements in :math:`\pm
     127/64`):
@@ -99,24 +99,24 @@ def power_scale(bound: Float32, fmt: IntFormat, power: Power = "floor") -> Float
     ----------
     bound : float32 [...]
         Largest magnitudes; 0 gives 1.
-    fmt
-        Format of the codes.
+    largest
+        Largest integer, such as 127.
     power
         Derivation.
 
     Examples
     --------
     >>> bounds = np.array([1, 1.5, 1.9999], np.float32)
-    >>> np.log2(power_scale(bounds, IntFormat(8), "floor")), np.log2(power_scale(bounds, IntFormat(8), "ceil"))
+    >>> np.log2(power_scale(bounds, 127, "floor")), np.log2(power_scale(bounds, 127, "ceil"))
     (array([-6., -6., -6.], dtype=float32), array([-6., -5., -5.], dtype=float32))
-    >>> np.log2(power_scale(bounds, IntFormat(8), "even")), np.log2(power_scale(bounds, IntFormat(8), "rceil"))
+    >>> np.log2(power_scale(bounds, 127, "even")), np.log2(power_scale(bounds, 127, "rceil"))
     (array([-6., -6., -5.], dtype=float32), array([-6., -6., -5.], dtype=float32))
     """
     if power not in POWERS:
         msg = f"power must be one of {', '.join(POWERS)}, not {power!r}"
         raise ValueError(msg)
     mantissa, exponent = np.frexp(bound)
-    fraction_bits = fmt.hi.bit_length() - 1
+    fraction_bits = largest.bit_length() - 1
     match power:
         case "floor":
             exponent = exponent - 1 - fraction_bits
@@ -126,8 +126,8 @@ def power_scale(bound: Float32, fmt: IntFormat, power: Power = "floor") -> Float
             wraps = mantissa.astype(np.float64) >= 1 - 2.0 ** -(fraction_bits + 2)
             exponent = exponent - 1 + wraps - fraction_bits
         case "rceil":
-            exponent = exponent - fmt.hi.bit_length()
-            exponent = exponent + (np.ldexp(float(fmt.hi), exponent) < bound)
+            exponent = exponent - largest.bit_length()
+            exponent = exponent + (np.ldexp(float(largest), exponent) < bound)
     scale = np.ldexp(np.float32(1), np.clip(exponent, -126, 127))
     return np.where(bound == 0, np.float32(1), scale).astype(np.float32)
 
@@ -222,14 +222,18 @@ class ScaleRule:
         0.
     power
         Derivation of ``@pow2`` levels, stored as E8M0.
+    largest
+        Integer that the largest magnitude maps to; 0 stands for the largest of the format.
     """
 
     format: IntFormat
     scale_format: FloatFormat = FP32
     integer_bits: int = 8
     power: Power = "floor"
+    largest: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "largest", self.largest or self.format.hi)
         if not 1 <= self.integer_bits <= 16:
             msg = f"integer_bits must be in 1..16, not {self.integer_bits}"
             raise ValueError(msg)
@@ -252,7 +256,7 @@ def cell_shape(layouts: tuple[ScaleLayout, ...], shape: Shape) -> Shape:
 
 def coarsen(values: npt.NDArray[Any], cell: Shape, block: Shape) -> npt.NDArray[Any]:
     """Largest value of the cells in each block."""
-    return block_max(values, tuple(-(-b // c) for b, c in zip(block, cell, strict=True)))
+    return block_reduce(np.maximum, values, tuple(-(-b // c) for b, c in zip(block, cell, strict=True)))
 
 
 def refine(values: npt.NDArray[Any], block: Shape, cell: Shape, shape: Shape) -> npt.NDArray[Any]:
@@ -280,7 +284,7 @@ def fit_levels(bound: Float32, cell: Shape, shape: Shape, layout: ScaleLayout, r
     scales
         One array a level, in the level's scale shape.
     """
-    top = np.float32(rule.format.hi)
+    top = np.float32(rule.largest)
     largest = 2**rule.integer_bits - 1
     later = sum(level.kind == "int" for level in layout.levels)
     left, scales = bound, []
@@ -292,7 +296,7 @@ def fit_levels(bound: Float32, cell: Shape, shape: Shape, layout: ScaleLayout, r
         if level.kind == "int":
             scale = np.clip(np.ceil(needed / (top * reach)), np.float32(1), np.float32(largest))
         elif level.kind == "pow2":
-            scale = power_scale(np.divide(needed, reach, dtype=np.float32), rule.format, rule.power)
+            scale = power_scale(np.divide(needed, reach, dtype=np.float32), rule.largest, rule.power)
         else:
             scale = round_scale(np.divide(needed, top * reach, dtype=np.float32), rule.scale_format)
         scales.append(scale)
