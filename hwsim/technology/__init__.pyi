@@ -1,0 +1,11 @@
+from .cost import Cost as Cost
+from .cost import Spread as Spread
+from .errors import MissingConstantError as MissingConstantError
+from .memory import SramCost as SramCost
+from .memory import dram as dram
+from .memory import dram_types as dram_types
+from .nodes import Node as Node
+from .nodes import technology_names as technology_names
+from .stillmaker import Scaling as Scaling
+from .stillmaker import node_scaling as node_scaling
+from .technology import Technology as Technology

@@ -1,0 +1,204 @@
+"""Technology nodes as validated YAML: published anchors, what is borrowed for the rest, memories, wires, leakage."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from . import tables
+
+Kind = Literal[
+    "multiplier",
+    "adder",
+    "register",
+    "comparator",
+    "shifter",
+    "rounding_shift",
+    "converter",
+    "lfsr",
+    "float_add",
+    "float_mul",
+]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Confidence = Literal["high", "medium", "low"]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sourced(_Model):
+    """Where a number comes from; a source is never optional."""
+
+    source: Text
+    year: Annotated[int, Field(ge=1970, le=2100)]
+    confidence: Confidence
+    note: str = ""
+
+
+class Anchor(Sourced):
+    """A published energy or area of one operation, which the models return exactly."""
+
+    kind: Kind
+    a_bits: Annotated[int, Field(ge=1, le=64)] | None = None
+    b_bits: Annotated[int, Field(ge=1, le=64)] | None = None
+    format: Literal["fp32", "fp16", "bf16", "fp8_e4m3"] | None = None
+    energy_pj: Positive | None = None
+    area_um2: Positive | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Anchor:
+        if self.energy_pj is None and self.area_um2 is None:
+            raise ValueError("an anchor must have energy_pj or area_um2")
+        is_float = self.kind in ("float_add", "float_mul")
+        if is_float and self.format is None:
+            raise ValueError(f"an anchor of kind {self.kind} must have a format")
+        if not is_float and self.a_bits is None:
+            raise ValueError(f"an anchor of kind {self.kind} must have a_bits")
+        return self
+
+
+class Borrow(_Model):
+    """Which kinds' ratios of published to synthesised stand in for a kind without an anchor.
+
+    ``library`` stands for a ratio of 1, the synthesised number itself.
+    """
+
+    energy: Annotated[tuple[Kind | Literal["library"], ...], Field(min_length=1)] | None = None
+    area: Annotated[tuple[Kind | Literal["library"], ...], Field(min_length=1)] | None = None
+    reason: Text
+
+
+class Band(_Model):
+    """Factors on a nominal energy that the disagreement of sources supports."""
+
+    low: Annotated[float, Field(gt=0, le=1)]
+    high: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    source: Text
+
+
+class Range(Sourced):
+    """A constant with the lowest and highest value its sources support."""
+
+    low: Positive
+    nominal: Positive
+    high: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low <= self.nominal <= self.high:
+            raise ValueError(f"low <= nominal <= high must hold, not {self.low}, {self.nominal}, {self.high}")
+        return self
+
+
+class SramPoint(Sourced):
+    """A published read energy of an SRAM."""
+
+    capacity_bytes: Annotated[int, Field(gt=0)]
+    width_bits: Annotated[int, Field(gt=0)]
+    read_pj: Positive
+
+
+class Sram(_Model):
+    """The SRAM of a node: a family of measured or modelled macros, published points, leakage.
+
+    `family` names rows of ``sram.csv`` whose law gives the dependence on capacity, width and operation; `points`
+    pin it.
+    """
+
+    family: Text
+    points: tuple[SramPoint, ...] = ()
+    capacity_bytes: tuple[int, int]
+    width_bits: tuple[int, int]
+    area_factor: Range | None = None
+    delay_factor: Positive | None = 1.0
+    leakage_uw_per_byte: Range
+    band: Band
+
+    @model_validator(mode="after")
+    def _one_width(self) -> Sram:
+        if len({p.width_bits for p in self.points}) > 1:
+            raise ValueError("points must all have the same width_bits")
+        if len({p.capacity_bytes for p in self.points}) < len(self.points):
+            raise ValueError("points must differ in capacity_bytes")
+        return self
+
+
+class Node(_Model):
+    """A technology node.
+
+    `synthesised` nodes take the library's laws as they are; others have anchors, and ratios to them for the rest.
+    """
+
+    name: Text
+    title: Text
+    node_nm: Annotated[int, Field(ge=2, le=250)]
+    voltage_v: Annotated[float, Field(gt=0.2, le=5.0)]
+    library: Text
+    synthesised: bool = False
+    anchors: tuple[Anchor, ...] = ()
+    borrow: dict[Kind, Borrow] = {}
+    band: Band
+    leakage_uw_per_um2: Range | None = None
+    wire_pj_per_bit_mm: Range | None = None
+    sram: Sram | None = None
+    caveats: tuple[str, ...] = ()
+
+
+def _summary(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "top level"
+        shown = item["input"]
+        value = f", not {shown!r}" if isinstance(shown, (str, int, float)) else ""
+        lines.append(f"{where}: {place}: {item['msg']}{value}")
+    return "\n".join(lines)
+
+
+def parse_node(data: Any, where: str) -> Node:
+    """Validate a node given as a mapping.
+
+    Raises
+    ------
+    ValueError
+        One line a wrong field, with `where`, the field and the rule.
+    """
+    try:
+        return Node.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(_summary(error, where)) from None
+
+
+def load_node(name: str | Path) -> Node:
+    """Return a shipped node by name, or a user's node from a YAML file.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the file is not a valid node.
+    """
+    text = str(name)
+    if isinstance(name, Path) or text.endswith((".yaml", ".yml")):
+        try:
+            data = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{name}: not YAML: {error}") from None
+        return parse_node(data, text)
+    if text not in technology_names():
+        raise ValueError(f"technology must be one of {', '.join(technology_names())} or a YAML file, not {text!r}")
+    return _shipped(text)
+
+
+@functools.cache
+def _shipped(name: str) -> Node:
+    return parse_node(tables.document(f"nodes/{name}"), f"{name}.yaml")
+
+
+def technology_names() -> tuple[str, ...]:
+    """Return the names of the shipped technologies."""
+    return tables.node_names()
