@@ -1,3 +1,9 @@
+from .charts import area_chart as area_chart
+from .charts import energy_chart as energy_chart
+from .charts import layer_chart as layer_chart
+from .charts import ratio_chart as ratio_chart
+from .charts import save as save
+from .scatter import error_energy_chart as error_energy_chart
 from .tables import compare_table as compare_table
 from .tables import frame_table as frame_table
 from .tables import layers_table as layers_table
