@@ -103,6 +103,14 @@ def test_function_sizes_are_those_of_the_run(block: Network, run: dict[str, npt.
         assert node.elements() == run[node.output].size
 
 
+def test_axes_of_attention_tensors_are_the_labels_of_the_layers_that_read_them(block: Network) -> None:
+    axes = {node.output: tuple(node.axes) for node in block.functions}
+    for name in ("scores", "values"):
+        layer = block.layer(name)
+        assert axes[layer.rhs] == layer.parsed.rhs
+        assert axes[layer.lhs] == layer.parsed.lhs
+
+
 def test_layers_and_what_feeds_them(block: Network) -> None:
     table = [(x.name, x.gemm, x.lhs_producer, x.rhs_producer, x.rhs_kind) for x in block.layers]
     weight, activation = ("constant", "weight"), ("contraction", "activation")

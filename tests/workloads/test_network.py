@@ -55,6 +55,18 @@ def test_run_in_float64_keeps_what_float32_rounds_away() -> None:
     assert make().run({"x": x})["h"][0, 0] == np.float32(8)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_contractions_get_all_operands_in_the_dtype_of_the_run(dtype: Any) -> None:
+    seen: list[Any] = []
+
+    def contract(layer: Layer, lhs: Any, rhs: Any, bias: Any) -> Any:
+        seen.extend(x.dtype for x in (lhs, rhs, bias) if x is not None)
+        return layer.contract(lhs, rhs, bias)
+
+    make().run({"x": X}, contract, dtype=dtype)
+    assert seen == [np.dtype(dtype)] * 5
+
+
 def test_run_takes_any_number_of_rows() -> None:
     assert make().run({"x": np.repeat(X, 5, axis=0)})["y"].tolist() == [[200.0]] * 5
 
