@@ -33,3 +33,12 @@ from .codes import entropy_bits as entropy_bits
 from .codes import kmeans as kmeans
 from .codes import quantize_codebook as quantize_codebook
 from .codes import quantize_pow2 as quantize_pow2
+from .scheme import OperandSpec as OperandSpec
+from .scheme import Scheme as Scheme
+from .calibrate import HistogramObserver as HistogramObserver
+from .calibrate import MinMaxObserver as MinMaxObserver
+from .calibrate import MovingAverageObserver as MovingAverageObserver
+from .calibrate import Observer as Observer
+from .calibrate import observe as observe
+from .thresholds import ErrorCurve as ErrorCurve
+from .thresholds import error_curve as error_curve

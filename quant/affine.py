@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Part, Shape, as_axes, block_extrema, block_shape, parts, spread, tile_of, tiles
-from .calibrate import RangeMethod, block_range
+from .blocks import Part, Shape, block_extrema, block_shape, parts, spread, tile_of, tiles
 from .formats import FP32, FloatArray, FloatFormat, IntArray, IntFormat, Rounding
-from .layout import ScaleLayout, parse_layout
+from .inputs import as_layout, check_finite, check_tensor
+from .layout import ScaleLayout
 from .rounding import Rounder, round_into
 from .scales import (
     Float32,
@@ -33,6 +33,7 @@ from .scales import (
     refine,
     scale_from_range,
 )
+from .thresholds import RangeMethod, block_range
 
 Code = Literal["affine", "pow2", "codebook"]
 
@@ -190,50 +191,6 @@ def split_pow2(codes: IntArray, bits: int) -> tuple[npt.NDArray[np.bool_], IntAr
     wide = codes.astype(np.int64)
     field = wide & ((1 << (bits - 1)) - 1)
     return (wide >> (bits - 1)) & 1 == 1, field
-
-
-def check_tensor(x: npt.ArrayLike) -> Float32:
-    """Tensor as float32 with at least one axis and one element.
-
-    Raises
-    ------
-    ValueError
-        If it is empty or a scalar, or a value overflows float32.
-    TypeError
-        If it is not numeric.
-    """
-    array = np.asarray(x)
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        msg = f"x must be real numbers, not {array.dtype}"
-        raise TypeError(msg)
-    if array.ndim == 0 or array.size == 0:
-        msg = f"x must have at least one axis and one element, not shape {array.shape}"
-        raise ValueError(msg)
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32, copy=False)
-
-
-def check_finite(lo: FloatArray, hi: FloatArray) -> None:
-    """Refuse extremes that show a NaN or an infinity in the data.
-
-    Raises
-    ------
-    ValueError
-        If there is one.
-    """
-    if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-        msg = f"x must be finite in float32, not {'NaN' if np.isnan(lo).any() else 'infinite'}"
-        raise ValueError(msg)
-
-
-def as_layout(layout: ScaleLayout | str, axes: str | Sequence[str] | None, ndim: int) -> ScaleLayout:
-    """Parse a layout, or check that a parsed one has the tensor's number of axes."""
-    parsed = parse_layout(layout, as_axes(axes, ndim)) if isinstance(layout, str) else layout
-    as_axes(parsed.axes, ndim)
-    if parsed.code != "affine":
-        msg = f"layout must be of affine codes, not {parsed}: quantize_pow2 and quantize_codebook make the others"
-        raise ValueError(msg)
-    return parsed
 
 
 def quantize(

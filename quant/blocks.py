@@ -1,7 +1,7 @@
 """Arithmetic over blocks of an array: reduce them, spread one value over each, cut into cache-sized tiles.
 
-A block shape has one size an axis, at most the length of the axis; the last block of an axis may be shorter. An array of one value
-a block has the scale shape, ``ceil(shape / block)``.
+A block shape has one size an axis, at most the length of the axis; the last block of an axis may be shorter. An
+array of one value a block has the scale shape, ``ceil(shape / block)``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
 
 Shape = tuple[int, ...]
 Index = tuple[slice, ...]
@@ -145,18 +144,3 @@ def block_rows(x: npt.NDArray[_T], block: Shape) -> Iterator[tuple[Index, Shape,
         order = (*range(0, view.ndim, 2), *range(1, view.ndim, 2))
         counts = part.split[::2]
         yield part.blocks, counts, view.transpose(order).reshape(math.prod(counts), -1)
-
-
-def as_axes(axes: str | Sequence[str] | None, ndim: int) -> tuple[str, ...]:
-    """Labels of the axes; without any, ``a``, ``b``, ``c``, ...
-
-    Raises
-    ------
-    ValueError
-        If their number is not that of the array's axes.
-    """
-    labels: tuple[Any, ...] = tuple("abcdefghijklmnopqrstuvwxyz"[:ndim]) if axes is None else tuple(axes)
-    if len(labels) != ndim:
-        msg = f"axes must name the {ndim} axes of the tensor, not {labels}"
-        raise ValueError(msg)
-    return labels
