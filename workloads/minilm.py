@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 
-from .layer import Function, Layer, Producer
+from .function import Function, FunctionKind
+from .layer import Layer, Producer
 from .network import Network
 from .tensors import FloatArray, LazyTensors, archive_tensors
 
@@ -65,11 +66,11 @@ def block_nodes(sequences: int) -> tuple[Layer | Function, ...]:
 
     def split(name: str, label: str) -> Function:
         sizes = {"b": sequences, "h": HEADS, label: SEQUENCE, "d": head}
-        return Function(f"split_{name}", "split_heads", (name,), f"{name}_heads", f"bh{label}d", sizes)
+        return Function(f"split_{name}", FunctionKind.SPLIT_HEADS, (name,), f"{name}_heads", f"bh{label}d", sizes)
 
     def norm(name: str, x: str, output: str) -> Function:
         inputs = (x, f"{name}.gamma", f"{name}.beta")
-        return Function(name, "layer_norm", inputs, output, "mn", hidden, {"epsilon": EPSILON})
+        return Function(name, FunctionKind.LAYER_NORM, inputs, output, "mn", hidden, {"epsilon": EPSILON})
 
     return (
         linear("q", "hidden", square, "input"),
@@ -89,7 +90,15 @@ def block_nodes(sequences: int) -> tuple[Layer | Function, ...]:
             lhs_producer="contraction",
             rhs_producer="contraction",
         ),
-        Function("softmax", "softmax", ("scores",), "probabilities", "bhqk", attention, {"scale": 1 / math.sqrt(head)}),
+        Function(
+            "softmax",
+            FunctionKind.SOFTMAX,
+            ("scores",),
+            "probabilities",
+            "bhqk",
+            attention,
+            {"scale": 1 / math.sqrt(head)},
+        ),
         Layer(
             "values",
             "bhqk,bhkd->bhqd",
@@ -101,14 +110,14 @@ def block_nodes(sequences: int) -> tuple[Layer | Function, ...]:
             lhs_producer="function",
             rhs_producer="contraction",
         ),
-        Function("merge_heads", "merge_heads", ("context_heads",), "context", "mn", hidden),
+        Function("merge_heads", FunctionKind.MERGE_HEADS, ("context_heads",), "context", "mn", hidden),
         linear("attention_out", "context", square, "contraction"),
-        Function("attention_add", "add", ("attention_out", "hidden"), "attention_sum", "mn", hidden),
+        Function("attention_add", FunctionKind.ADD, ("attention_out", "hidden"), "attention_sum", "mn", hidden),
         norm("attention_norm", "attention_sum", "attended"),
         linear("ffn_up", "attended", {"m": tokens, "k": HIDDEN, "n": INTERMEDIATE}, "function"),
-        Function("gelu", "gelu", ("ffn_up",), "activated", "mn", {"m": tokens, "n": INTERMEDIATE}),
+        Function("gelu", FunctionKind.GELU, ("ffn_up",), "activated", "mn", {"m": tokens, "n": INTERMEDIATE}),
         linear("ffn_down", "activated", {"m": tokens, "k": INTERMEDIATE, "n": HIDDEN}, "function"),
-        Function("ffn_add", "add", ("ffn_down", "attended"), "ffn_sum", "mn", hidden),
+        Function("ffn_add", FunctionKind.ADD, ("ffn_down", "attended"), "ffn_sum", "mn", hidden),
         norm("ffn_norm", "ffn_sum", "output"),
     )
 

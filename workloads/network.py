@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .layer import Function, FunctionKind, Layer, Producer
+from .function import Function
+from .layer import Layer, Producer
+from .tensors import FloatArray
 
-FloatArray = npt.NDArray[np.floating[Any]]
 Contract = Callable[[Layer, FloatArray, FloatArray, FloatArray | None], FloatArray]
 Operands = tuple[FloatArray, FloatArray, FloatArray | None]
 
@@ -250,7 +251,7 @@ def _producer_of(node: Layer | Function, producers: Mapping[str, Producer]) -> P
     """Say what makes the output of a node, seen through functions that only move data."""
     if isinstance(node, Layer):
         return "contraction"
-    return producers[node.inputs[0]] if FunctionKind(node.kind).moves_only else "function"
+    return producers[node.inputs[0]] if node.kind.moves_only else "function"
 
 
 def unknown_name(what: str, name: str, known: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Layers and functions: sizes, shapes, values and the text of every error."""
+"""Layers: sizes, shapes, values and the text of every error."""
 
 import math
 import pickle
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quant.contraction import Contraction, Gemm
-from workloads import Function, FunctionKind, Layer
+from workloads import Layer
 from workloads.layer import bind_sizes
 
 SIZES = {"m": 2, "k": 3, "n": 5}
@@ -25,18 +25,6 @@ def make_layer(**changes: Any) -> Layer:
         "output": "y",
     }
     return Layer(**{**fields, **changes})
-
-
-def make_function(**changes: Any) -> Function:
-    fields: dict[str, Any] = {
-        "name": "act",
-        "kind": "gelu",
-        "inputs": ("x",),
-        "output": "y",
-        "axes": "mn",
-        "sizes": {"m": 2, "n": 3},
-    }
-    return Function(**{**fields, **changes})
 
 
 def exactly(text: str) -> str:
@@ -77,7 +65,6 @@ def test_layers_hash_compare_and_pickle_and_own_their_sizes() -> None:
     assert hash(layer) == hash(make_layer())
     assert layer != make_layer(sizes={**SIZES, "m": 7})
     assert pickle.loads(pickle.dumps(layer)) == layer  # noqa: S301 - made in this line
-    assert hash(make_function()) == hash(make_function())
 
 
 def test_contract_is_a_sum_of_products_with_the_bias_along_the_last_axis() -> None:
@@ -155,85 +142,3 @@ def test_contract_names_the_layer_in_errors() -> None:
         make_layer().contract(np.ones((2, 3)), np.ones((2, 5)))
     with pytest.raises(ValueError, match=exactly("bias of layer up must have shape [5], not [2]")):
         make_layer().contract(np.ones((2, 3)), np.ones((3, 5)), np.ones(2))
-
-
-def test_function_counts_elements_of_its_output() -> None:
-    node = make_function(axes="bhqk", sizes={"b": 2, "h": 3, "q": 5, "k": 7})
-    assert node.elements() == 210
-    assert node.elements({"b": 11, "unrelated": 13}) == 1155
-
-
-@pytest.mark.parametrize(
-    ("kind", "inputs", "parameters", "arrays", "expected"),
-    [
-        ("relu", 1, {}, [[[-1.0, 2.0]]], [[0.0, 2.0]]),
-        ("add", 2, {}, [[[1.0, 2.0]], [[10.0, 20.0]]], [[11.0, 22.0]]),
-        ("scale", 1, {"factor": 0.5}, [[[1.0, 2.0]]], [[0.5, 1.0]]),
-        ("softmax", 1, {"scale": 2.0}, [[[0.0, math.log(3) / 2]]], [[0.25, 0.75]]),
-        ("layer_norm", 3, {"epsilon": 0.0}, [[[1.0, 3.0]], [1.0, 2.0], [0.0, 5.0]], [[-1.0, 7.0]]),
-        ("gelu", 1, {}, [[[0.0, 40.0]]], [[0.0, 40.0]]),
-    ],
-)
-def test_function_applies(
-    kind: str, inputs: int, parameters: dict[str, float], arrays: list[Any], expected: list[Any]
-) -> None:
-    names = tuple("xyz"[:inputs])
-    node = make_function(kind=kind, inputs=names, parameters=parameters, output="out")
-    got = node.apply(*(np.array(array, np.float32) for array in arrays))
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
-
-
-def test_heads_split_into_their_own_axis_and_merge_back() -> None:
-    split = make_function(kind="split_heads", axes="bhqd", sizes={"b": 2, "h": 3, "q": 5, "d": 7})
-    merge = make_function(kind="merge_heads", axes="mn", sizes={"m": 10, "n": 21})
-    x = np.arange(10 * 21, dtype=np.float32).reshape(10, 21)
-    heads = split.apply(x)
-    assert heads.shape == (2, 3, 5, 7)
-    for b, h, q, d in np.ndindex(2, 3, 5, 7):
-        assert heads[b, h, q, d] == x[b * 5 + q, h * 7 + d]
-    np.testing.assert_array_equal(merge.apply(heads), x)
-    assert split.apply(x[:5]).shape == (1, 3, 5, 7)
-
-
-def test_only_splitting_and_merging_heads_moves_data_without_computing() -> None:
-    assert [kind.value for kind in FunctionKind if kind.moves_only] == ["split_heads", "merge_heads"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        (
-            {"kind": "swish"},
-            "kind of function act must be one of softmax, layer_norm, gelu, relu, add, scale, split_heads, "
-            "merge_heads, not 'swish'",
-        ),
-        ({"sizes": {"m": 2}}, "sizes of function act must be given for m, n, not for m"),
-        ({"sizes": {}}, "sizes of function act must be given for m, n, not for nothing"),
-        ({"sizes": {"m": 2, "n": -1}}, "size n of function act must be a positive integer, not -1"),
-        ({"sizes": {"m": 2, "n": 1.5}}, "size n of function act must be a positive integer, not 1.5"),
-        ({"inputs": ("x", "y")}, "gelu act must have 1 input(s), not 2"),
-        ({"kind": "softmax"}, "parameters of softmax act must be scale, not none"),
-        ({"parameters": {"scale": 1.0}}, "parameters of gelu act must be none, not scale"),
-        (
-            {"kind": "split_heads"},
-            "axes of split_heads act must be batch, heads, sequence and d, not 'mn'",
-        ),
-        (
-            {"kind": "merge_heads", "axes": "m", "sizes": {"m": 2}},
-            "axes of merge_heads act must be tokens and channels, not 'm'",
-        ),
-    ],
-)
-def test_function_refuses(changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValueError, match=exactly(text)):
-        make_function(**changes)
-
-
-def test_function_refuses_arrays_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=exactly("gelu act must be applied to 1 input(s), not 2")):
-        make_function().apply(np.ones(2), np.ones(2))
-    split = make_function(kind="split_heads", axes="bhqd", sizes={"b": 2, "h": 3, "q": 5, "d": 7})
-    text = "input of act must be [tokens, channels] in multiples of [5, 3], not [7, 21]"
-    with pytest.raises(ValueError, match=exactly(text)):
-        split.apply(np.ones((7, 21)))

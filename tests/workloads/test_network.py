@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads import Function, Layer, Network
+from workloads import Function, FunctionKind, Layer, Network
 from workloads.network import Operands, unknown_name
 
 X = np.array([[1.0, -2.0]], np.float32)
@@ -14,7 +14,7 @@ W = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
 V = np.array([[1.0], [10.0], [100.0]], np.float32)
 BIAS = np.array([7.0, 8.0, 11.0], np.float32)
 UP = Layer("up", "mk,kn->mn", {"m": 1, "k": 2, "n": 3}, "x", "w", "h", bias="b")
-RELU = Function("relu", "relu", ("h",), "r", "mn", {"m": 1, "n": 3})
+RELU = Function("relu", FunctionKind.RELU, ("h",), "r", "mn", {"m": 1, "n": 3})
 DOWN = Layer("down", "mk,kn->mn", {"m": 1, "k": 3, "n": 1}, "r", "v", "y", lhs_producer="function")
 
 

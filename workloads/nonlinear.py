@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+from .tensors import FloatArray
 
 _ERF_STEPS = 1024  # table points per unit of x
 _ERF_LIMIT = 6.0  # 1 - erf(6) is 2.2e-17, below half an ulp of 1 in float64

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.functions import erf, gelu, layer_norm, softmax
+from workloads.nonlinear import erf, gelu, layer_norm, softmax
 
 POINTS = np.concatenate([np.linspace(-6.5, 6.5, 20011), [0.0, -0.0, 1e-300, 1e-12, 1 / 2048, 5.9999, 6.0, 30.0, 1e300]])
 
