@@ -42,3 +42,10 @@ from .calibrate import Observer as Observer
 from .calibrate import observe as observe
 from .thresholds import ErrorCurve as ErrorCurve
 from .thresholds import error_curve as error_curve
+from .verify import AccumulatorBound as AccumulatorBound
+from .verify import Verdict as Verdict
+from .verify import Witness as Witness
+from .verify import accumulator_bits as accumulator_bits
+from .verify import channel_bits as channel_bits
+from .verify import decide as decide
+from .verify import safe_length as safe_length

@@ -1,0 +1,14 @@
+from .bounds import AccumulatorBound as AccumulatorBound
+from .bounds import accumulator_bits as accumulator_bits
+from .bounds import channel_bits as channel_bits
+from .bounds import safe_length as safe_length
+from .corrections import Correction as Correction
+from .decision import decide as decide
+from .epilogue import Bias as Bias
+from .epilogue import Factor as Factor
+from .problem import Problem as Problem
+from .problem import Varying as Varying
+from .runs import Segments as Segments
+from .verdict import Decode as Decode
+from .verdict import Verdict as Verdict
+from .witness import Witness as Witness
