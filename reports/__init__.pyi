@@ -3,7 +3,10 @@ from .charts import energy_chart as energy_chart
 from .charts import layer_chart as layer_chart
 from .charts import ratio_chart as ratio_chart
 from .charts import save as save
+from .page import render_page as render_page
+from .page import write_page as write_page
 from .scatter import error_energy_chart as error_energy_chart
+from .sentences import headlines as headlines
 from .tables import compare_table as compare_table
 from .tables import frame_table as frame_table
 from .tables import layers_table as layers_table

@@ -16,7 +16,7 @@ from .files import write_atomic
 from .palette import BLUE, GREEN, INK, PALETTE, VERMILION, log_ticks, styled
 from .units import choose_unit, format_quantity, format_values
 
-WIDTH, ROW_PX = 560, 22
+WIDTH, ROW_PX = 620, 22
 _RATIOS = {"latency": (BLUE, "circle"), "energy": (VERMILION, "triangle-up"), "area": (GREEN, "square")}
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart
 
@@ -202,7 +202,7 @@ def _ratio_panel(
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
         axis=alt.Axis(values=log_ticks(low, high), format="~g", title="ratio (log scale; left of 1 saves)"),
     )
-    stems = [name for name in _RATIOS if any(item["quantity"] == name for item in records)]
+    stems = list(_RATIOS)
     one = alt.Chart(alt.InlineData(values=[{"ratio": 1.0}])).mark_rule(color=INK, opacity=0.5).encode(x)
     points = (
         alt.Chart(alt.InlineData(values=[dict(item) for item in records]))
@@ -211,10 +211,12 @@ def _ratio_panel(
             x,
             y,
             color=alt.Color(
-                "quantity:N", title=None, scale=alt.Scale(domain=stems, range=[_RATIOS[stem][0] for stem in stems])
+                "quantity:N",
+                title=None,
+                scale=alt.Scale(domain=stems, range=[colour for colour, _ in _RATIOS.values()]),
             ),
             shape=alt.Shape(
-                "quantity:N", title=None, scale=alt.Scale(domain=stems, range=[_RATIOS[stem][1] for stem in stems])
+                "quantity:N", title=None, scale=alt.Scale(domain=stems, range=[shape for _, shape in _RATIOS.values()])
             ),
             opacity=alt.when(picked).then(alt.value(0.95)).otherwise(alt.value(0.1)),
             tooltip=["scheme:N", "quantity:N", alt.Tooltip("times:N", title="ratio")],

@@ -159,27 +159,9 @@ def layers_table(
         If `scheme` is not in the frame, or the frame has no column ``scheme`` or ``layer``.
     """
     metadata = metadata or {}
-    require(layers, "layers", "scheme", "layer")
     if scheme is not None:
-        known = list(dict.fromkeys(layers["scheme"]))
-        if scheme not in known:
-            message = f"scheme must be one of {known}, not {scheme!r}"
-            raise ValueError(message)
-        layers = layers[layers["scheme"] == scheme]
-    frame = layers.reset_index(drop=True)
-    wanted = {**_LAYER_COLUMNS, **dict.fromkeys(metadata.get("energy_parts") or (), "energy")}
-    energy = choose_unit("energy_pj", numbers(frame["energy_pj"])) if "energy_pj" in frame else None
-    columns = [
-        make_column(
-            frame,
-            name,
-            band=band,
-            group="energy by part" if band == "energy" else "",
-            unit=energy if band == "energy" else None,
-        )
-        for name, band in wanted.items()
-        if name in frame and frame[name].notna().any()
-    ]
+        layers = only_scheme(layers, "layers", scheme)
+    frame, columns = layer_columns(layers, metadata)
     rows: list[GridRow] = []
     for index, (name, layer) in enumerate(zip(text_column(frame, "scheme"), frame["layer"], strict=True)):
         if index == 0 or frame["scheme"][index] != frame["scheme"][index - 1]:
@@ -194,6 +176,59 @@ def layers_table(
         wide_only=frozenset(metadata.get("energy_parts") or ()),
         styles=VERDICT_STYLES,
     )
+
+
+def layer_columns(layers: pd.DataFrame, metadata: Mapping[str, Any]) -> tuple[pd.DataFrame, list[Column]]:
+    """Choose and format the columns of the layer table.
+
+    Parameters
+    ----------
+    layers
+        See `layers_table`.
+    metadata
+        ``energy_parts`` lists further energy columns, shown in the unit of the whole.
+
+    Returns
+    -------
+    frame, columns
+        The frame with a fresh index, and its columns in reading order; columns without a value are left out.
+
+    Raises
+    ------
+    ValueError
+        If the frame has no column ``scheme`` or ``layer``.
+    """
+    require(layers, "layers", "scheme", "layer")
+    frame = layers.reset_index(drop=True)
+    wanted = {**_LAYER_COLUMNS, **dict.fromkeys(metadata.get("energy_parts") or (), "energy")}
+    energy = choose_unit("energy_pj", numbers(frame["energy_pj"])) if "energy_pj" in frame else None
+    return frame, [
+        make_column(
+            frame,
+            name,
+            band=band,
+            group="energy by part" if band == "energy" else "",
+            unit=energy if band == "energy" else None,
+        )
+        for name, band in wanted.items()
+        if name in frame and frame[name].notna().any()
+    ]
+
+
+def only_scheme(frame: pd.DataFrame, what: str, scheme: str) -> pd.DataFrame:
+    """Keep the rows of one scheme.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    require(frame, what, "scheme")
+    kept = frame[frame["scheme"] == scheme]
+    if kept.empty:
+        message = f"scheme must be one of {list(dict.fromkeys(frame['scheme']))}, not {scheme!r}"
+        raise ValueError(message)
+    return kept
 
 
 def ledger_table(
@@ -262,11 +297,7 @@ def ledger_view(
     """
     require(ledger, "ledger", "scheme", "quantity", "component", "baseline_value", "value", "difference")
     if scheme is not None:
-        known = list(dict.fromkeys(ledger["scheme"]))
-        if scheme not in known:
-            message = f"scheme must be one of {known}, not {scheme!r}"
-            raise ValueError(message)
-        ledger = ledger[ledger["scheme"] == scheme]
+        ledger = only_scheme(ledger, "ledger", scheme)
     frame = ledger.reset_index(drop=True)
     fields = ("baseline_value", "value", "difference")
     values = {name: numbers(frame[name]) for name in fields}
