@@ -93,12 +93,12 @@ def parse_gemm(text: str) -> tuple[int, int, int]:
     Parameters
     ----------
     text
-        ``MxKxN``.
+        ``MxNxK``: rows and columns of the result, then the length of the sum, as BLAS orders them.
 
     Returns
     -------
     m, k, n : elements
-        At least 1 each.
+        At least 1 each, in the order that `gemm` takes.
 
     Raises
     ------
@@ -108,11 +108,11 @@ def parse_gemm(text: str) -> tuple[int, int, int]:
     Examples
     --------
     >>> parse_gemm("256x384x1536")
-    (256, 384, 1536)
+    (256, 1536, 384)
     """
     match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)[x×]([1-9]\d*)", text.strip(), re.ASCII | re.IGNORECASE)
     if match is None:
-        msg = f"gemm must be MxKxN in positive integers, as in 256x384x1536, not {text!r}"
+        msg = f"gemm must be MxNxK in positive integers, as in 256x384x1536, not {text!r}"
         raise ValueError(msg)
-    m, k, n = (int(part) for part in match.groups())
+    m, n, k = (int(part) for part in match.groups())
     return m, k, n

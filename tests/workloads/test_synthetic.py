@@ -59,11 +59,11 @@ def test_gemm_refuses(arguments: dict[str, Any], text: str) -> None:
 
 @pytest.mark.parametrize("text", ["64x384x1536", " 64X384x1536 ", "64×384×1536"])
 def test_parse_gemm_reads_sizes(text: str) -> None:
-    assert parse_gemm(text) == (64, 384, 1536)
+    assert parse_gemm(text) == (64, 1536, 384)
 
 
 @pytest.mark.parametrize("text", ["64x384", "0x3x5", "axbxc", "2x3x5x7", "-2x3x5", "2.0x3x5", ""])
 def test_parse_gemm_refuses(text: str) -> None:
-    message = f"gemm must be MxKxN in positive integers, as in 256x384x1536, not {text!r}"
+    message = f"gemm must be MxNxK in positive integers, as in 256x384x1536, not {text!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse_gemm(text)
