@@ -1,0 +1,13 @@
+from .accelerator import Accelerator as Accelerator
+from .comparison import DEFAULT_SCHEMES as DEFAULT_SCHEMES
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .execution import Execution as Execution
+from .execution import Samples as Samples
+from .execution import execute as execute
+from .execution import prepare as prepare
+from .lowering import IllegalLayoutError as IllegalLayoutError
+from .lowering import lower as lower
+from .plan import Plan as Plan
+from .simulation import Result as Result
+from .simulation import simulate as simulate

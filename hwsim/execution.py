@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from quant.outliers import smooth
 
 from hwsim import datapath
 from hwsim import plan as steps
@@ -25,14 +26,13 @@ from hwsim.lowering import operands
 from quant.affine import QTensor, quantize
 from quant.codes import quantize_codebook, quantize_pow2
 from quant.contraction import Contraction
-from quant.formats import FloatFormat, Format, Overflow
-from quant.outliers import smooth
+from quant.formats import FloatFormat, Format, Overflow, parse_format
+from quant.layout import ScaleLayout, parse_layout
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.lowering import Operand
     from hwsim.plan import Plan
-    from quant.layout import ScaleLayout
     from quant.scheme import OperandSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -116,18 +116,15 @@ def quantize_operand(x: npt.ArrayLike, spec: OperandSpec, layout: ScaleLayout, l
             return quantize_codebook(x, 1 << spec.integer_format.bits, layout)
         case "affine":
             pass
-    given = {} if like is None else {"scale": like.scales, "zero_point": like.zero_point}
-    cut = {} if spec.percentile is None else {"percentile": spec.percentile}
-    scale_format = _float(spec.scale_format)
+    fmt, symmetric, scale_format = spec.integer_format, spec.symmetric, _float_format(spec.scale_format)
+    if like is not None:
+        scale, zero_point = like.scales, like.zero_point
+        return quantize(
+            x, fmt, layout, symmetric=symmetric, scale=scale, zero_point=zero_point, scale_format=scale_format
+        )
+    percentile = 0.0 if spec.percentile is None else spec.percentile
     return quantize(
-        x,
-        spec.integer_format,
-        layout,
-        symmetric=spec.symmetric,
-        range="minmax" if like is not None else spec.range,
-        scale_format=scale_format,
-        **cut,
-        **given,
+        x, fmt, layout, symmetric=symmetric, range=spec.range, percentile=percentile, scale_format=scale_format
     )
 
 
@@ -218,7 +215,8 @@ class _State:
         if self.prepared.weight is not None and self.plan.mac.unit != "float":
             self.q["rhs"] = self.prepared.weight
 
-    def run(self, step: steps.Step) -> None:
+    def run(self, step: steps.Step) -> None:  # noqa: C901  one case for each kind of step
+        """Do one step."""
         match step:
             case steps.Migrate():
                 self.lhs = self.lhs / self._needed(self.prepared.migration)
@@ -234,7 +232,7 @@ class _State:
             case steps.MultiplyAccumulate(unit="float"):
                 self._multiply_floats(step)
             case steps.MultiplyAccumulate():
-                self._multiply_integers(step)
+                self._multiply_integers()
             case steps.RescalePartialSums():
                 self._rescale(step)
             case steps.Dequantize():
@@ -249,6 +247,7 @@ class _State:
                 pass
 
     def finish(self) -> Execution:
+        """Hand the result over in the axes of the contraction."""
         values = self._needed(self.values)
         out = self.contraction.from_gemm(values, self._sizes())
         return Execution(np.ascontiguousarray(out, dtype=np.float32), self.codes, self.delivered)
@@ -279,7 +278,7 @@ class _State:
         bias = 0 if self.prepared.bias is None else self.prepared.bias
         self.values = _rounded(np.matmul(a, b) + bias, step.lhs)
 
-    def _multiply_integers(self, step: steps.MultiplyAccumulate) -> None:
+    def _multiply_integers(self) -> None:
         a, b = self._gemm(self.q["lhs"].integers, self.q["rhs"].integers)
         spec = self.accelerator.accumulator
         accumulator = datapath.Accumulator(
@@ -311,17 +310,13 @@ class _State:
 
     def _correction(self, start: int, stop: int, *, offline: bool) -> IntArray:
         """Zero-point terms of one segment; `offline` those that need constants only."""
-        a, b = (
-            part.astype(np.int64)[..., cut, :] if side else part.astype(np.int64)[..., cut]
-            for side, (part, cut) in enumerate(
-                zip(self._gemm(self.q["lhs"].integers, self.q["rhs"].integers), [slice(start, stop)] * 2, strict=True)
-            )
-        )
+        lhs, rhs = self._gemm(self.q["lhs"].integers, self.q["rhs"].integers)
+        a, b = lhs[..., start:stop].astype(np.int64), rhs[..., start:stop, :].astype(np.int64)
         z_lhs, z_rhs = self._zero_points(start)
         constant = -z_lhs * b.sum(axis=-2, keepdims=True) + (stop - start) * z_lhs * z_rhs
         if offline:
-            return constant
-        return constant - z_rhs * a.sum(axis=-1, keepdims=True)
+            return np.asarray(constant)
+        return np.asarray(constant - z_rhs * a.sum(axis=-1, keepdims=True))
 
     @property
     def _preloads_terms(self) -> bool:
@@ -341,7 +336,7 @@ class _State:
         """Corrections pass through an adder as wide as the accumulator."""
         bits = self.accelerator.accumulator.bits
         half = 1 << (bits - 1)
-        return (sums + half & (1 << bits) - 1) - half if bits < 64 else sums
+        return np.asarray(((sums + half) & ((1 << bits) - 1)) - half) if bits < 64 else sums
 
     def _add_bias(self, step: steps.AddBias) -> None:
         bias = self.prepared.bias
@@ -375,11 +370,10 @@ class _State:
     def _requantize(self, step: steps.Requantize) -> None:
         out = self.prepared.static["out"]
         lhs_scale, rhs_scale = self._scales(0)
-        multiplier = datapath.output_multiplier(lhs_scale, rhs_scale, out.scales[0].reshape(()), step.profile)
+        # Static scales do not vary along tokens: one multiplier for each output channel.
+        multiplier = datapath.output_multiplier(lhs_scale[:, :1], rhs_scale, out.scales[0].reshape(()), step.profile)
         zero = 0 if out.zero_point is None else int(out.zero_point.reshape(()))
-        codes = datapath.requantize(
-            self.sums[0], multiplier, profile=step.profile, zero_point=zero, output=step.target
-        )
+        codes = datapath.requantize(self.sums[0], multiplier, profile=step.profile, zero_point=zero, output=step.target)
         self._deliver(codes, out)
 
     def _quantize_result(self) -> None:
@@ -398,7 +392,7 @@ class _State:
         )
 
     def _as_gemm(self, out: Float32) -> Float32:
-        """Result in the axes of the contraction, as ``[batch, m, n]``."""
+        """Reshape a result in the axes of the contraction to ``[batch, m, n]``."""
         c = self.contraction
         order = [c.out.index(label) for label in (*c.batch, *c.outer_lhs, *c.outer_rhs)]
         return out.transpose(order).reshape(self._needed(self.values).shape)
@@ -419,8 +413,6 @@ def _migration(plan: Plan, samples: Samples) -> Float32 | None:
 
 
 def _output_layout(plan: Plan) -> ScaleLayout:
-    from quant.layout import parse_layout
-
     contraction = Contraction.parse(plan.layer.contraction)
     text = "per_tensor" if plan.scheme.output is None else plan.scheme.output.layout
     return parse_layout(text, contraction.out)
@@ -433,9 +425,7 @@ def _rounded(values: Float32, target: Format) -> Float32:
     return target.round(values)
 
 
-def _float(name: str) -> FloatFormat:
-    from quant.formats import parse_format
-
+def _float_format(name: str) -> FloatFormat:
     parsed = parse_format(name)
     if not isinstance(parsed, FloatFormat):
         msg = f"scale_format must be a float format, not {name}"

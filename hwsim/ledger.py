@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cost.area import PARTS as AREA_PARTS
+from hwsim.cost.pricing import price
 from hwsim.plan import Place, Quantize, RescalePartialSums, ScanRange
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _energy(result: Result, baseline: Result) -> list[Line]:
         ),
     ]
     for tensor in moved_before:
-        per_bit = baseline.technology.dram(baseline.accelerator.memories.dram.type).energy_pj_per_bit
+        per_bit = baseline.technology.dram(baseline.accelerator.memories.dram.type).nominal
         bits_before, bits_after = moved_before[tensor], moved_after[tensor]
         lines.append(
             (
@@ -152,7 +153,7 @@ def _mac_reason(result: Result, baseline: Result) -> str:
 
 def _mac_text(result: Result) -> str:
     prices = {
-        str(layer.plan.mac.component): result.technology.price(layer.plan.mac.component).energy_pj
+        str(layer.plan.mac.component): price(result.technology, layer.plan.mac.component).energy_pj
         for layer in result.layers
     }
     return ", ".join(f"{name} at {pj:.3g} pJ" for name, pj in prices.items())
@@ -174,7 +175,7 @@ def _vector_reason(result: Result) -> str:
 def _busy(result: Result) -> float:
     array = result.accelerator.array
     offered = sum(layer.timing.compute_cycles for layer in result.layers) * array.rows * array.columns * array.dot_depth
-    return sum(layer.plan.mac.macs for layer in result.layers) / offered
+    return float(sum(layer.plan.mac.macs for layer in result.layers) / offered)
 
 
 def _register_bits(result: Result) -> int:
@@ -183,4 +184,4 @@ def _register_bits(result: Result) -> int:
 
 def _sram_megabytes(result: Result) -> float:
     bits = sum(traffic.total_bits for layer in result.layers for traffic in layer.timing.buffers.values())
-    return bits / 8 / MEGABYTE
+    return float(bits / 8 / MEGABYTE)

@@ -212,9 +212,9 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
 
     Examples
     --------
-    >>> import hwsim, workloads
+    >>> import hwsim, quant, workloads
     >>> layer = workloads.gemm(4, 8, 2).layers[0]
-    >>> plan = hwsim.lower(layer, hwsim.Scheme.load("w8a8-static"), hwsim.Accelerator.load("edge-16x16"))
+    >>> plan = hwsim.lower(layer, quant.Scheme.load("w8a8-static"), hwsim.Accelerator.load("edge-16x16"))
     >>> [type(step).__name__ for step in plan.steps]
     ['Quantize', 'MultiplyAccumulate', 'Requantize']
     """
@@ -222,10 +222,11 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
     if lhs.spec is None or rhs.spec is None:
         return _float_plan(layer, scheme, lhs, rhs)
     verdict = verdict_of(layer, scheme, accelerator)
-    if verdict is None or verdict.verdict == "incompatible":
-        if verdict is None:
-            msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"
-            raise ValueError(msg)
+    if verdict is None:
+        msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"
+        raise ValueError(msg)
+    # The array streams the reduction in order; it has no address generator that gathers equal scales.
+    if verdict.verdict == "incompatible" or verdict.needs_reorder:
         raise IllegalLayoutError(layer.name, verdict)
     return _IntegerPlan(layer, scheme, accelerator, lhs, rhs, verdict).write()
 
@@ -353,7 +354,8 @@ class _IntegerPlan:
             at = "requantizer" if producer == "contraction" else "producer"
         else:
             scales = operand.elements // operand.elements_per_scale
-            scan = ScanRange(operand.role, operand.elements, scales, operand.elements_per_scale, self.carrier)
+            barrier = operand.elements_per_scale
+            scan = ScanRange(operand.role, operand.elements, scales, barrier, self.carrier, spec.symmetric)
             steps.append(scan)
         quantize = Quantize(
             operand.role, operand.elements, self.carrier, spec.integer_format, spec, dynamic=not self.static, at=at
@@ -393,13 +395,20 @@ class _IntegerPlan:
             gemm.m,
             gemm.k,
             gemm.n,
-            tuple(self.verdict.boundaries),
+            self.boundaries(),
             lhs=self.lhs.mac_format,
             rhs=_spec(self.rhs).integer_format if shift else self.rhs.mac_format,
             accumulator_bits=self.accelerator.accumulator.bits,
             unit="shift" if shift else "multiply",
             saturate=self.accelerator.accumulator.overflow == "saturate",
         )
+
+    def boundaries(self) -> tuple[int, ...]:
+        """First index of each segment of the reduction."""
+        if not self.segmented:
+            return (0,)
+        first_output = dict.fromkeys(self.verdict.problem.contraction.out, 0)
+        return tuple(sorted({0, *self.verdict.cuts(first_output)}))
 
     def epilogue(self, mac: MultiplyAccumulate) -> list[Step]:
         """Zero-point sums and corrections, then scaling, bias and the result's format."""
@@ -410,8 +419,7 @@ class _IntegerPlan:
         if self.layer.bias is not None and not self.integer_bias:
             bias = [AddBias(outputs, self.carrier)]
         if self.segmented:
-            kind = self.verdict.rescale
-            steps.append(RescalePartialSums(partial_sums, "float" if kind == "none" else kind, mac.accumulator_bits))
+            steps.append(RescalePartialSums(partial_sums, _rescale_kind(self.verdict.rescale), mac.accumulator_bits))
             steps += bias
         elif self.static:
             requantizer = self.accelerator.requantizer.multiplier_bits
@@ -453,7 +461,16 @@ class _IntegerPlan:
 
     def _sums(self, operand: Operand, mac: MultiplyAccumulate) -> SumForZeroPoint:
         bits = operand.mac_format.bits + max(1, math.ceil(math.log2(mac.k)))
-        return SumForZeroPoint(operand.role, operand.elements, bits, self.scheme.zero_point_sums)
+        return SumForZeroPoint(operand.role, operand.elements, bits, self.scheme.zero_point_sums, mac.component)
+
+
+def _rescale_kind(text: str) -> Literal["shift", "integer", "float"]:
+    match text:
+        case "shift" | "integer" | "float":
+            return text
+        case _:
+            msg = f"partial sums must be joined by shift, integer or float, not {text}"
+            raise ValueError(msg)
 
 
 def _spec(operand: Operand) -> OperandSpec:

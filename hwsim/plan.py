@@ -96,12 +96,13 @@ class ScanRange:
     scales: int
     barrier_elements: int
     source: FloatFormat
+    symmetric: bool
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """One comparison for each element."""
         per = Per.LHS_FETCH if self.operand == "lhs" else Per.RHS_FETCH
-        component = Component("range_scan", (self.source.name,))
+        component = Component("range_scan", (self.source.name, "absmax" if self.symmetric else "minmax"))
         return (Action(component, self.elements, Place.LANE, per),)
 
 
@@ -170,7 +171,7 @@ class DequantizeWeights:
         """One conversion and one multiplication for each weight."""
         return (
             Action(
-                Component("int_to_float", (self.source.bits, self.target.name)),
+                Component("int_to_float", (max(4, self.source.bits),)),
                 self.elements,
                 Place.LANE,
                 Per.RHS_FETCH,
@@ -272,12 +273,13 @@ class SumForZeroPoint:
     elements: int
     bits: int
     by: Literal["adders", "channel"]
+    mac: Component
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """One addition for each element; an extra channel is counted by the array instead."""
+        """One addition, or one multiply-accumulate of the extra channel, for each element."""
         if self.by == "channel":
-            return ()
+            return (Action(self.mac, self.elements, Place.ELEMENT),)
         place = Place.ROW if self.operand == "lhs" else Place.COLUMN
         return (
             Action(Component("adder", (self.bits,)), self.elements, place),
@@ -326,7 +328,7 @@ class RescalePartialSums:
                 )
             case "shift":
                 components = (
-                    Component("shifter", (self.accumulator_bits,)),
+                    Component("shifter", (self.accumulator_bits, 32)),
                     Component("adder", (self.accumulator_bits,)),
                 )
         return tuple(Action(component, self.count, Place.LANE) for component in components)
@@ -360,7 +362,11 @@ class Requantize:
     @property
     def actions(self) -> tuple[Action, ...]:
         """One requantization for each output."""
-        component = Component("requantizer", (self.accumulator_bits, self.multiplier_bits))
+        double = self.profile.endswith("double")
+        if self.multiplier_bits == 0:
+            component = Component("requantizer", ("shift", self.accumulator_bits))
+        else:
+            component = Component("requantizer", ("fixed", self.accumulator_bits, self.multiplier_bits, double))
         return (Action(component, self.count, Place.LANE),)
 
 

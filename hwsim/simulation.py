@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from quant.errors import sqnr_db
 
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, Energy, area, energy
@@ -15,7 +16,6 @@ from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
 from hwsim.technology import Technology
 from hwsim.timing import Timing, closed_form
-from quant.errors import sqnr_db
 from quant.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Recording:
         return bias
 
     def output(self) -> Float32:
-        """What the network delivers on the evaluation inputs."""
+        """Return what the network delivers on the evaluation inputs."""
         result: Float32 = self._run("evaluation")[1][self.network.output]
         return result
 
@@ -272,9 +272,7 @@ def simulate(
     if numerics:
         shared = recording or Recording(network)
         errors, carried = measure_errors(network, plans, machine, shared, progress)
-    layers = tuple(
-        LayerResult(plan, timing, spent, errors.get(plan.layer.name)) for plan, timing, spent in readings
-    )
+    layers = tuple(LayerResult(plan, timing, spent, errors.get(plan.layer.name)) for plan, timing, spent in readings)
     return Result(network.name, chosen, machine, technology, layers, built, carried)
 
 

@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hwsim")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
-def cli(debug: bool) -> None:  # noqa: ARG001  read by main, before click parses
+def cli(debug: bool) -> None:
     """Bit-accurate models of integer matrix hardware: error, latency, energy and area of quantization schemes."""
 
 

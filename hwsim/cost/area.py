@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwsim.cost.pricing import price
 from hwsim.plan import Place
 
 if TYPE_CHECKING:
@@ -73,14 +74,12 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
     tree: dict[tuple[str, str], Number] = {}
     leakage: Number = 0.0
     for place, component in needed:
-        cost = technology.price(component)
+        cost = price(technology, component)
         tree[_PART_OF[place], f"{count[place]} x {component} in each {place.value}"] = count[place] * cost.area_um2
         leakage = leakage + count[place] * cost.leakage_uw
     for name in ("activation", "weight", "output"):
         memory = getattr(accelerator.memories, name)
-        bank = technology.sram(memory.capacity_bytes // memory.banks, memory.bank_width_bits)
-        tree["sram_um2", f"{memory.banks} x {memory.capacity_bytes // memory.banks} B of {name} buffer"] = (
-            memory.banks * bank.area_um2
-        )
-        leakage = leakage + memory.banks * bank.leakage_uw
+        sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
+        tree["sram_um2", f"{memory.banks} x {memory.capacity_bytes // memory.banks} B of {name} buffer"] = sram.area_um2
+        leakage = leakage + sram.leakage_uw
     return Area(tree=tree, leakage_uw=leakage)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwsim.plan import Place
+from hwsim.cost.pricing import Band, energy_pj, price
+from hwsim.plan import Component, Place
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator, Sram
@@ -54,13 +55,22 @@ class Energy:
         return {part: getattr(self, part) for part in PARTS}
 
 
-def energy(plan: Plan, timing: Timing, accelerator: Accelerator, technology: Technology, built: Area) -> Energy:
+def energy(
+    plan: Plan,
+    timing: Timing,
+    accelerator: Accelerator,
+    technology: Technology,
+    built: Area,
+    band: Band = "nominal",
+) -> Energy:
     """Energy of one layer.
 
     Parameters
     ----------
     built
         The machine, whose leakage runs for as long as the layer does.
+    band
+        Nominal prices, or the low or high edge of what the sources support.
 
     Raises
     ------
@@ -69,7 +79,7 @@ def energy(plan: Plan, timing: Timing, accelerator: Accelerator, technology: Tec
     """
     mac = vector = 0.0
     for action in (action for step in plan.steps for action in step.actions):
-        spent = action.count * timing.repeats[action.per] * technology.price(action.component).energy_pj
+        spent = action.count * timing.repeats[action.per] * energy_pj(price(technology, action.component), band)
         if action.place is Place.ELEMENT:
             mac = mac + spent
         else:
@@ -77,19 +87,25 @@ def energy(plan: Plan, timing: Timing, accelerator: Accelerator, technology: Tec
     array = accelerator.array
     elements = array.rows * array.columns * array.dot_depth
     idle = timing.compute_cycles * elements - plan.mac.macs
-    buffers = timing.buffers.items()
+    register = price(technology, Component("register", (plan.mac.register_bits,)))
+    # The clock's share of a register is known; its band is that of the whole.
+    idle_pj = register.idle_pj * energy_pj(register, band) / register.energy_pj
+    memories = accelerator.memories
     return Energy(
         mac_pj=mac,
-        clock_pj=idle * technology.register(plan.mac.register_bits).idle_pj,
+        clock_pj=idle * idle_pj,
         vector_pj=vector,
-        sram_pj=sum(_sram_pj(getattr(accelerator.memories, name), bits, technology) for name, bits in buffers),
-        dram_pj=timing.dram.total_bits * technology.dram(accelerator.memories.dram.type).energy_pj_per_bit,
+        sram_pj=sum(
+            _sram_pj(getattr(memories, name), traffic, technology, band) for name, traffic in timing.buffers.items()
+        ),
+        dram_pj=timing.dram.total_bits * getattr(technology.dram(memories.dram.type), band),
         # uW x ns = fJ
         leakage_pj=built.leakage_uw * timing.total_cycles * accelerator.cycle_ns * 1e-3,
     )
 
 
-def _sram_pj(memory: Sram, traffic: Traffic, technology: Technology) -> Number:
-    bank = technology.sram(memory.capacity_bytes // memory.banks, memory.bank_width_bits)
-    spent = traffic.read_bits * bank.read_pj + traffic.write_bits * bank.write_pj
-    return spent / memory.bank_width_bits
+def _sram_pj(memory: Sram, traffic: Traffic, technology: Technology, band: Band) -> Number:
+    bank = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
+    prefix = "" if band == "nominal" else f"{band}_"
+    read_pj, write_pj = getattr(bank, f"{prefix}read_pj"), getattr(bank, f"{prefix}write_pj")
+    return (traffic.read_bits * read_pj + traffic.write_bits * write_pj) / memory.bank_width_bits

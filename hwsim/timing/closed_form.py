@@ -154,7 +154,7 @@ def _dram_traffic(plan: Plan, tiling: Schedule, scans: list[steps.ScanRange], ac
     for scan in scans:
         # The scanned part stays in the buffer until it is quantized; a larger one is read a second time.
         stored = plan.lhs if scan.operand == "lhs" else plan.rhs
-        read = read + np.where(scan.barrier_elements * stored.dram_bits > activation_bits, stored.total_dram_bits, 0)
+        read = read + (scan.barrier_elements * stored.dram_bits > activation_bits) * stored.total_dram_bits
     return Traffic(read_bits=read, write_bits=plan.out.total_dram_bits)
 
 
@@ -162,7 +162,7 @@ def _traffic(plan: Plan, tiling: Schedule) -> dict[str, Traffic]:
     """Bits read from and written to each buffer."""
     lhs = plan.lhs.elements * plan.lhs.sram_bits
     rhs = plan.rhs.elements * plan.rhs.sram_bits
-    sums = plan.out.elements * max(plan.mac.accumulator_bits, 32)
+    sums = plan.out.elements * (plan.mac.accumulator_bits or 32)
     results = plan.out.elements * plan.out.sram_bits
     return {
         "activation": Traffic(read_bits=lhs * tiling.lhs_streams, write_bits=lhs * tiling.lhs_fetches),

@@ -14,13 +14,21 @@ input stationary  ``ceil(k_s/(R d)) ceil(m/C)``       ``R + n + R + C - 2``
 times ``batch``. With one segment and ``d = 1`` these are the counts of SCALE-Sim (arXiv 1811.02883), which
 reports one cycle less because it counts from 0; partial tiles pay the full array.
 
-Off-chip traffic follows from which operand stays on chip. Either a chunk of lhs rows with its whole reduction
-fits the activation buffer, and rhs is fetched once for each chunk; or the same with the sides swapped; whichever
-moves fewer bits. If neither fits, both are fetched for every fold. Everything is arithmetic that broadcasts.
+Off-chip traffic follows from what stays on chip while the rest streams past:
+
+- a chunk of lhs rows with their whole reduction, and rhs is fetched once for each chunk; or the sides swapped;
+- a block of unfinished sums in the output buffer, and each operand is fetched once for each block of the other's
+  side; an output-stationary array then cuts the reduction to what its operand buffers hold and pays a fold for
+  every cut;
+- nothing, and both are fetched for every fold.
+
+The tiling that needs the least time of array and memory together is taken, among equals the one with the fewest bits.
+Everything is arithmetic that broadcasts over columns of design points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +84,16 @@ class Schedule:
     last_tile_bits: Number
 
 
+@dataclass(frozen=True, slots=True)
+class _Tiling:
+    """One way to keep data on chip: DRAM fetches of both operands, parts of the reduction, and whether it fits."""
+
+    lhs_fetches: Number
+    rhs_fetches: Number
+    parts: Number
+    fits: Number
+
+
 def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     """Tile a plan's contraction onto an accelerator.
 
@@ -84,75 +102,108 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     ValueError
         If a buffer can not hold the tile of one fold.
     """
-    mac, array = plan.mac, accelerator.array
-    rows, columns, depth = array.rows, array.columns, array.dot_depth
-    m, n = mac.m + plan.extra_rows, mac.n + plan.extra_columns
-    lengths = np.diff((*mac.boundaries, mac.k))
-    row_tiles, column_tiles = ceil_div(m, rows), ceil_div(n, columns)
-    skew = rows + columns - 2
-    match array.dataflow:
-        case "output_stationary":
-            passes = mac.segments
-            folds = mac.batch * passes * row_tiles * column_tiles
-            stream = int(ceil_div(lengths, depth).sum())
-            compute = mac.batch * row_tiles * column_tiles * (stream + passes * skew)
-            lhs_streams, rhs_streams = column_tiles, row_tiles
-        case "weight_stationary":
-            passes = int(ceil_div(lengths, rows * depth).sum())
-            folds = mac.batch * passes * column_tiles
-            compute = folds * (rows + m + skew)
-            lhs_streams, rhs_streams = column_tiles, 1
-        case "input_stationary":
-            passes = int(ceil_div(lengths, rows * depth).sum())
-            row_tiles = ceil_div(m, columns)
-            folds = mac.batch * passes * row_tiles
-            compute = folds * (rows + n + skew)
-            lhs_streams, rhs_streams = 1, row_tiles
-    lhs_fetches, rhs_fetches = _fetches(plan, accelerator, row_tiles, column_tiles)
     _require_tiles(plan, accelerator)
+    mac, array = plan.mac, accelerator.array
+    m, n = mac.m + plan.extra_rows, mac.n + plan.extra_columns
+    row_tiles, column_tiles = ceil_div(m, array.rows), ceil_div(n, array.columns)
+    if array.dataflow == "input_stationary":
+        row_tiles, column_tiles = ceil_div(m, array.columns), ceil_div(n, array.rows)
+    tilings = list(_tilings(plan, accelerator, row_tiles, column_tiles))
+    costs = []
+    for tiling in tilings:
+        _, _, compute = _folds(plan, accelerator, tiling.parts)
+        bits = plan.lhs.total_dram_bits * tiling.lhs_fetches + plan.rhs.total_dram_bits * tiling.rhs_fetches
+        time = np.maximum(compute, bits / accelerator.dram_bits_per_cycle)
+        # Far below one cycle, bits only decide between equal times.
+        costs.append(np.where(tiling.fits, time + bits * 1e-15, np.inf))
+    best = np.argmin(np.stack(np.broadcast_arrays(*costs)), axis=0)
+    lhs_fetches = _chosen(best, [tiling.lhs_fetches for tiling in tilings])
+    rhs_fetches = _chosen(best, [tiling.rhs_fetches for tiling in tilings])
+    passes, folds, compute = _folds(plan, accelerator, _chosen(best, [tiling.parts for tiling in tilings]))
+    streams = {
+        "output_stationary": (column_tiles, row_tiles),
+        "weight_stationary": (column_tiles, 1),
+        "input_stationary": (1, row_tiles),
+    }[array.dataflow]
+    rows, columns = np.minimum(m, array.rows), np.minimum(n, array.columns)
     return Schedule(
         folds=folds,
         compute_cycles=compute,
         lhs_fetches=lhs_fetches,
         rhs_fetches=rhs_fetches,
-        lhs_streams=lhs_streams,
-        rhs_streams=rhs_streams,
+        lhs_streams=streams[0],
+        rhs_streams=streams[1],
         sum_writes=passes,
         sum_reads=passes - 1,
-        first_tile_bits=mac.k
-        * (np.minimum(m, rows) * plan.lhs.dram_bits + np.minimum(n, columns) * plan.rhs.dram_bits),
-        last_tile_bits=np.minimum(m, rows) * np.minimum(n, columns) * plan.out.dram_bits,
+        first_tile_bits=ceil_div(mac.k, passes) * (rows * plan.lhs.dram_bits + columns * plan.rhs.dram_bits),
+        last_tile_bits=rows * columns * plan.out.dram_bits,
     )
 
 
-def _fetches(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_tiles: Number) -> tuple[Number, Number]:
-    """Count how often lhs and rhs come from DRAM: keep chunks of one or of the other, whichever is cheaper."""
+def _folds(plan: Plan, accelerator: Accelerator, parts: Number) -> tuple[Number, Number, Number]:
+    """Count passes over each output tile, folds, and cycles of the array, with each segment cut into `parts`."""
+    mac, array = plan.mac, accelerator.array
+    rows, columns, depth = array.rows, array.columns, array.dot_depth
+    m, n = mac.m + plan.extra_rows, mac.n + plan.extra_columns
+    lengths = np.diff((*mac.boundaries, mac.k))
+    skew = rows + columns - 2
+    match array.dataflow:
+        case "output_stationary":
+            passes = mac.segments * parts
+            tiles = mac.batch * ceil_div(m, rows) * ceil_div(n, columns)
+            stream = int(ceil_div(lengths, depth).sum())
+            return passes, passes * tiles, tiles * (stream + passes * skew)
+        case "weight_stationary":
+            passes = int(ceil_div(lengths, rows * depth).sum())
+            folds = mac.batch * passes * ceil_div(n, columns)
+            return passes, folds, folds * (rows + m + skew)
+        case "input_stationary":
+            passes = int(ceil_div(lengths, rows * depth).sum())
+            folds = mac.batch * passes * ceil_div(m, columns)
+            return passes, folds, folds * (rows + n + skew)
+
+
+def _chosen(best: Numbers, options: list[Number]) -> Number:
+    picked = np.choose(best, np.broadcast_arrays(*options))
+    return int(picked) if np.ndim(best) == 0 else picked
+
+
+def _tilings(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_tiles: Number) -> Iterator[_Tiling]:
+    """List the ways of the module's text; panels are a tile's rows or columns with their whole reduction."""
     mac, array, memories = plan.mac, accelerator.array, accelerator.memories
-    lhs_panels = 8 * memories.activation.tile_bytes // (mac.k * plan.lhs.sram_bits * array.rows)
-    rhs_panels = 8 * memories.weight.tile_bytes // (mac.k * plan.rhs.sram_bits * array.columns)
+    lhs_bits, rhs_bits = 8 * memories.activation.tile_bytes, 8 * memories.weight.tile_bytes
+    rows, columns = ceil_div(mac.m, row_tiles), ceil_div(mac.n, column_tiles)
+    lhs_panels = lhs_bits // (mac.k * plan.lhs.sram_bits * rows)
+    rhs_panels = rhs_bits // (mac.k * plan.rhs.sram_bits * columns)
     # A panel that is not kept must at least last through one chunk of the other side.
-    keep_lhs = (1, np.where(rhs_panels >= 1, ceil_div(row_tiles, np.maximum(lhs_panels, 1)), row_tiles))
-    keep_rhs = (np.where(lhs_panels >= 1, ceil_div(column_tiles, np.maximum(rhs_panels, 1)), column_tiles), 1)
-    refetch = (column_tiles, row_tiles)
-    lhs_bits, rhs_bits = plan.lhs.total_dram_bits, plan.rhs.total_dram_bits
+    by_chunk = np.where(rhs_panels >= 1, ceil_div(row_tiles, np.maximum(lhs_panels, 1)), row_tiles)
+    yield _Tiling(1, by_chunk, 1, lhs_panels >= 1)
+    by_chunk = np.where(lhs_panels >= 1, ceil_div(column_tiles, np.maximum(rhs_panels, 1)), column_tiles)
+    yield _Tiling(by_chunk, 1, 1, rhs_panels >= 1)
+    yield _Tiling(column_tiles, row_tiles, 1, np.True_)
+    # Blocks of sums: powers of two of row tiles by as many column tiles as the output buffer then holds.
+    sums = 8 * memories.output.tile_bytes // (_sum_bits(plan) * rows * columns)
+    for exponent in range(8):
+        high = 1 << exponent
+        wide = np.maximum(sums // high, 1)
+        shortest = np.minimum(
+            lhs_bits // (np.minimum(high, row_tiles) * rows * plan.lhs.sram_bits),
+            rhs_bits // (np.minimum(wide, column_tiles) * columns * plan.rhs.sram_bits),
+        )
+        longest = int(np.diff((*mac.boundaries, mac.k)).max())
+        parts = ceil_div(longest, np.maximum(shortest, 1))
+        fits = (sums >= high) & (shortest >= array.dot_depth)
+        yield _Tiling(ceil_div(column_tiles, wide), ceil_div(row_tiles, high), parts, fits)
 
-    def bits(fetches: tuple[Number, Number], *, possible: Number) -> Number:
-        return np.where(possible, fetches[0] * lhs_bits + fetches[1] * rhs_bits, np.inf)
 
-    options = (keep_lhs, keep_rhs, refetch)
-    costs = (
-        bits(keep_lhs, possible=lhs_panels >= 1),
-        bits(keep_rhs, possible=rhs_panels >= 1),
-        bits(refetch, possible=True),
-    )
-    best = np.argmin(np.stack(np.broadcast_arrays(*costs)), axis=0)
-    lhs, rhs = (np.choose(best, [option[side] for option in options]) for side in (0, 1))
-    return (int(lhs), int(rhs)) if np.ndim(best) == 0 else (lhs, rhs)
+def _sum_bits(plan: Plan) -> int:
+    """Width of an unfinished sum in the output buffer; a float one is fp32."""
+    return plan.mac.accumulator_bits or 32
 
 
 def _require_tiles(plan: Plan, accelerator: Accelerator) -> None:
     array, memories = accelerator.array, accelerator.memories
-    sum_bits = max(plan.mac.accumulator_bits, plan.out.sram_bits)
+    sum_bits = max(_sum_bits(plan), plan.out.sram_bits)
     needs = {
         "activation": array.rows * array.dot_depth * plan.lhs.sram_bits,
         "weight": array.columns * array.dot_depth * plan.rhs.sram_bits,

@@ -1,0 +1,85 @@
+"""``hwsim compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwsim.cli.shared import console, print_json, progress, records, write_frame
+
+
+@click.command()
+@click.argument("workload", default="minilm-block")
+@click.option(
+    "--scheme", "-s", "schemes", multiple=True, metavar="NAME|FILE", help="A scheme; give several. [default: a dozen]"
+)
+@click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
+@click.option("--baseline", "-b", default="fp32", show_default=True, metavar="NAME|FILE", help="What ratios refer to.")
+@click.option("--per-layer", is_flag=True, help="Show every layer of every scheme too.")
+@click.option("--explain", is_flag=True, help="Say what each scheme's difference to the baseline is made of.")
+@click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one a scheme.")
+@click.option(
+    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
+)
+@click.option("--parquet", type=click.Path(path_type=Path), help="Write rows to a .parquet file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page with plots.")
+def compare(
+    workload: str,
+    schemes: tuple[str, ...],
+    accelerator: str,
+    baseline: str,
+    per_layer: bool,
+    explain: bool,
+    costs_only: bool,
+    as_json: bool,
+    csv: Path | None,
+    parquet: Path | None,
+    html: Path | None,
+) -> None:
+    """Put quantization schemes side by side: verdict, error, latency, energy, area.
+
+    WORKLOAD is an embedded network (default: a MiniLM-L6 transformer block with trained weights and the activations
+    of real sentences) or an .npz file of operands: lhs [m, k] and rhs [k, n].
+    """
+    import hwsim
+    from hwsim.simulation import load_workload
+    from quant.scheme import Scheme
+
+    network = load_workload(workload)
+    chosen = [Scheme.load(name) for name in schemes or hwsim.DEFAULT_SCHEMES]
+    steps = (len(chosen) + 2) * (1 + (0 if costs_only else len(network.layers)))
+    with progress(steps) as report:
+        result = hwsim.compare(
+            network, chosen, accelerator, baseline=baseline, numerics=not costs_only, progress=report
+        )
+    frame = result.layers if per_layer and (as_json or csv or parquet) else result.schemes
+    if csv is not None:
+        write_frame(frame, csv)
+    if parquet is not None:
+        write_frame(frame, parquet)
+    if html is not None:
+        from reports import write_page
+
+        write_page(html, result.schemes, result.layers, result.ledger, result.metadata)
+        click.echo(f"wrote {html}", err=True)
+    if as_json:
+        print_json(records(frame))
+    elif str(csv) != "-":
+        _print(result, per_layer=per_layer, explain=explain)
+
+
+def _print(result: object, *, per_layer: bool, explain: bool) -> None:
+    from hwsim.comparison import Comparison
+    from reports import compare_table, layers_table, ledger_table
+
+    if not isinstance(result, Comparison):
+        msg = f"result must be a Comparison, not {type(result).__name__}"
+        raise TypeError(msg)
+    out = console()
+    out.print(compare_table(result.schemes, result.metadata, out.width))
+    if per_layer:
+        out.print(layers_table(result.layers, result.metadata, out.width))
+    if explain:
+        out.print(ledger_table(result.ledger, result.metadata, out.width))

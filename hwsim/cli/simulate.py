@@ -1,0 +1,115 @@
+"""``hwsim simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwsim.cli.shared import console, print_json, progress, records, write_frame
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
+    from hwsim.simulation import Result
+
+DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
+
+
+@click.command()
+@click.argument("workload", required=False)
+@click.option("--gemm", metavar="MxNxK", help="One product of synthetic operands instead of a workload.")
+@click.option("--scheme", "-s", default="w8a8-static", show_default=True, metavar="NAME|FILE", help="The scheme.")
+@click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
+@click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
+@click.option("--dataflow", type=click.Choice(list(DATAFLOWS)), help="Dataflow instead of the machine's own.")
+@click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
+@click.option("--plan", "show_plan", is_flag=True, help="Print the steps of every layer.")
+@click.option("--json", "as_json", is_flag=True, help="Print totals and layers as JSON.")
+@click.option(
+    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write layers to a .csv file; - prints them."
+)
+def simulate(
+    workload: str | None,
+    gemm: str | None,
+    scheme: str,
+    accelerator: str,
+    array: str | None,
+    dataflow: str | None,
+    costs_only: bool,
+    show_plan: bool,
+    as_json: bool,
+    csv: Path | None,
+) -> None:
+    """Cycles, energy, area and error of one workload under one scheme.
+
+    WORKLOAD is an embedded network (default: minilm-block) or an .npz file of operands.
+    """
+    import hwsim
+    import workloads
+    from hwsim.simulation import load_workload
+
+    if gemm is not None and workload is not None:
+        msg = f"workload must be given by name or by --gemm, not both {workload} and {gemm}"
+        raise ValueError(msg)
+    network = load_workload(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
+    machine = _machine(accelerator, array, dataflow)
+    with progress(len(network.layers)) as report:
+        result = hwsim.simulate(network, scheme, machine, numerics=not costs_only, progress=report)
+    if csv is not None:
+        write_frame(result.to_frame(), csv)
+    if as_json:
+        print_json(_json(result))
+    elif show_plan:
+        for layer in result.layers:
+            click.echo(str(layer.plan))
+    elif str(csv) != "-":
+        _print(result)
+
+
+def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
+    from hwsim.accelerator import Accelerator
+
+    machine = Accelerator.load(name)
+    changes: dict[str, Any] = {}
+    if array is not None:
+        rows, _, columns = array.lower().partition("x")
+        if not (rows.isdigit() and columns.isdigit()):
+            msg = f"array must look like 32x32, not {array!r}"
+            raise ValueError(msg)
+        lanes = max(1, machine.vector.lanes * int(columns) // machine.array.columns)
+        changes |= {"array__rows": int(rows), "array__columns": int(columns), "vector__lanes": lanes}
+    if dataflow is not None:
+        changes["array__dataflow"] = DATAFLOWS[dataflow]
+    return machine.replace(**changes) if changes else machine
+
+
+def _json(result: Result) -> dict[str, Any]:
+    import pandas as pd
+
+    totals = records(pd.DataFrame([result.totals()]))[0]
+    bounds = result.to_frame().groupby("bound")["total_cycles"].sum()
+    return {**totals, "bound": str(bounds.idxmax()), "layers": records(result.to_frame())}
+
+
+def _print(result: Result) -> None:
+    import pandas as pd
+
+    from reports import frame_table
+
+    out = console()
+    frame = result.to_frame()
+    shown = ["layer", "verdict", "sqnr_db", "total_cycles", "stall_cycles", "utilization", "bound", "energy_pj"]
+    if out.width >= 120:
+        shown = [*shown, "mac_pj", "sram_pj", "dram_pj", "weight_bytes", "traffic_bytes"]
+    out.print(
+        frame_table(
+            frame[shown],
+            title=f"{result.workload} under {result.scheme.name} on {result.accelerator.name}",
+            width=out.width,
+        )
+    )
+    totals = result.totals()
+    rows = ["total_cycles", "latency_us", "utilization", "energy_pj", "area_um2", "power_mw", "tops_per_w"]
+    rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
+    out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))
