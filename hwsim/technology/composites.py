@@ -222,7 +222,7 @@ class Composites(Primitives):
         values
             Width in bits (4..64) of integers, or a float format, whose order is that of its sign and magnitude bits.
         kind
-            ``minmax`` keeps both ends; ``absmax`` one magnitude, with a negation before it for integers.
+            ``minmax`` keeps both ends; ``absmax`` one magnitude, for integers behind a negation (half an adder).
         """
         is_float = isinstance(values, str) or hasattr(values, "name")
         bits: Any = FORMAT_BITS[float_format(values)] if is_float else values
@@ -231,7 +231,8 @@ class Composites(Primitives):
             return end.times(2)
         if kind != "absmax":
             raise ValueError(f"kind must be one of minmax, absmax, not {kind!r}")
-        return end if is_float else self.adder(bits).then(end)
+        # A conditional negation is half adders and exclusive ors: half of an adder.
+        return end if is_float else self.adder(bits).times(0.5).then(end)
 
     @cached
     def codebook(self, entries: Number, width_bits: Number, clock_gated: bool = True) -> Cost:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class MissingConstantError(LookupError):
+class MissingConstantError(ValueError):
     """A node has no sourced constant for what is asked of it."""
 
 

@@ -39,6 +39,7 @@ FEATURES: Mapping[str, Callable[..., Any]] = {
     "log2(b)": lambda _, b, *__: _log2(b),
     "a*log2(b)": lambda a, b, *_: a * _log2(b),
     "(a+b)*(1+log2(b+1))": lambda a, b, *_: (a + b) * (1.0 + _log2(b + 1)),
+    "max(a,b)*log2(min(a,b))": lambda a, b, *_: _max(a, b) * _log2(_min(a, b)),
     "sqrt(a)": lambda a, *_: a**0.5,
     "sqrt(a)*b": lambda a, b, *_: a**0.5 * b,
     "a/b": lambda a, b, *_: a / b,

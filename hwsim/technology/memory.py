@@ -112,7 +112,13 @@ def sram_cost(node: Node, scaling: Scaling, capacity_bytes: Any, width_bits: Any
     kib, words = bank / 1024, width / 64
     ratio = _point_ratio(node, kib)
     read = sram_law(spec.family, "read_pj")(kib, words) * ratio * scaling.energy
-    write = sram_law(spec.family, "write_pj")(kib, words) * ratio * scaling.energy
+    if spec.points:
+        # Published points are reads. A write costs the family's write over read at its largest capacity: at small ones
+        # that ratio would carry the published intercept, which holds what the family's law does not have, into writes.
+        top = spec.capacity_bytes[1] / 1024
+        write = read * (sram_law(spec.family, "write_pj")(top, words) / sram_law(spec.family, "read_pj")(top, words))
+    else:
+        write = sram_law(spec.family, "write_pj")(kib, words) * scaling.energy
     area = sram_law(spec.family, "area_um2")(kib, words) * n * scaling.area
     low_area = high_area = area
     if spec.area_factor is not None:

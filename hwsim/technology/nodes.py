@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from . import tables
 
@@ -60,6 +60,8 @@ class Anchor(Sourced):
             raise ValueError(f"an anchor of kind {self.kind} must have a format")
         if not is_float and self.a_bits is None:
             raise ValueError(f"an anchor of kind {self.kind} must have a_bits")
+        if self.kind in ("multiplier", "shifter") and self.b_bits is None:
+            raise ValueError(f"an anchor of kind {self.kind} must have b_bits")
         return self
 
 
@@ -119,6 +121,14 @@ class Sram(_Model):
     delay_factor: Positive | None = 1.0
     leakage_uw_per_byte: Range
     band: Band
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, family: str) -> str:
+        known = tables.document("sram_families")
+        if family not in known:
+            raise ValueError(f"family must be one of {', '.join(known)}")
+        return family
 
     @model_validator(mode="after")
     def _one_width(self) -> Sram:

@@ -22,6 +22,8 @@ _ARRAY_MULTIPLIER = {
     "energy_pj": ("a*b", "a+b"),
     "delay_ns": ("a+b", "1"),
 }
+# The tool's own multipliers compress partial products in a tree of logarithmic depth.
+_DEFAULT_MULTIPLIER = ("a*b", "a+b", "max(a,b)*log2(min(a,b))")
 _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "adder": {"area_um2": ("a", "1"), "energy_pj": ("a", "1"), "delay_ns": ("a", "1")},
     "register": {"area_um2": ("a",), "energy_pj": ("a",), "delay_ns": ("1",)},
@@ -37,7 +39,8 @@ _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "ternary_multiplier": {"area_um2": ("a",)},
     "codebook": {"area_um2": ("a*b",), "delay_ns": ("log2(b)",)},
     "codebook_read": {"area_um2": ("a*b",)},
-    "mac": {"area_um2": ("a*b", "c", "1")},
+    "mac": {"area_um2": ("a*b", "a+b", "c")},
+    "pe_ws": {"area_um2": ("a*b", "c")},
 }
 _POWER = {"comparator", "maximum", "int_to_float"}
 # Activity of the rows that a law is fitted to; kinds not named are at fresh random operands.
@@ -52,7 +55,7 @@ class Row:
     design: str
     kind: str
     widths: tuple[int, ...]
-    variant: str
+    variant: Variant
     area_um2: float | None
     no_wire_pj: float | None
     energy_pj: float | None
@@ -133,7 +136,7 @@ class Library:
         if key not in self._laws:
             samples = self.samples(kind, quantity, variant)
             if kind == "multiplier":
-                form = _ARRAY_MULTIPLIER[quantity] if variant == "array" else ("a*b", "a+b")
+                form = _ARRAY_MULTIPLIER[quantity] if variant == "array" else _DEFAULT_MULTIPLIER
             else:
                 form = _FORMS.get(kind, {}).get(quantity, ("1",))
             if not samples:
@@ -193,10 +196,14 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
+def _variant(text: str) -> Variant:
+    return "array" if text == "array" else "default"
+
+
 def _read(name: str) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     kinds = {r["design"]: (r["kind"], tuple(int(r[c]) for c in "abc" if r[c])) for r in rows("designs")}
     areas = tuple(
-        Row(r["design"], *kinds[r["design"]], r["variant"], float(r["area_um2"]), None, None, None, None, "")
+        Row(r["design"], *kinds[r["design"]], _variant(r["variant"]), float(r["area_um2"]), None, None, None, None, "")
         for r in rows("synthesis_area")
         if r["library"] == name
     )
@@ -209,7 +216,7 @@ def _read(name: str) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
                 Row(
                     r["design"],
                     *kinds[r["design"]],
-                    r["variant"],
+                    _variant(r["variant"]),
                     None,
                     bare,
                     total,

@@ -1,0 +1,245 @@
+"""Component models: sums, monotony, limits, arrays."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwsim.technology import Cost, Technology, technology_names
+
+NODES = technology_names()
+FIELDS = ("area_um2", "energy_pj", "low_pj", "high_pj", "idle_pj", "leakage_uw", "gate_equivalents", "delay_ns")
+
+
+@pytest.fixture(params=NODES)
+def node(request: pytest.FixtureRequest) -> Technology:
+    return Technology.load(request.param)
+
+
+def test_a_mac_is_its_multiplier_adder_and_register_in_area(node: Technology) -> None:
+    mac = node.integer_mac(8, 5, 23)
+    parts = node.multiplier(8, 5).area_um2 + node.adder(23).area_um2 + node.register(23).area_um2
+    assert mac.area_um2 == pytest.approx(parts, rel=1e-12)
+    assert mac.idle_pj == pytest.approx(node.register(23).idle_pj, rel=1e-12)
+
+
+def test_a_mac_costs_more_than_its_multiplier_and_less_than_full_activity(node: Technology) -> None:
+    for a, b, c in [(2, 2, 8), (4, 4, 16), (8, 4, 24), (8, 8, 32), (16, 16, 48), (2, 16, 64)]:
+        mac = node.integer_mac(a, b, c)
+        assert mac.energy_pj >= node.multiplier(a, b).energy_pj + node.register(c).idle_pj
+    assert node.integer_mac(4, 4, 32).energy_pj < (node.multiplier(4, 4) + node.accumulator(32)).energy_pj
+
+
+def test_narrower_weights_cost_less_energy_and_area(node: Technology) -> None:
+    wide, narrow = node.integer_mac(8, 8, 32), node.integer_mac(8, 4, 32)
+    assert narrow.energy_pj < 0.85 * wide.energy_pj
+    assert narrow.area_um2 < 0.85 * wide.area_um2
+
+
+@pytest.mark.parametrize("field", ["area_um2", "energy_pj", "low_pj", "high_pj", "leakage_uw", "delay_ns"])
+def test_integer_macs_are_monotone_in_every_width(node: Technology, field: str) -> None:
+    a = np.arange(2, 17)[:, None, None]
+    b = np.arange(2, 17)[None, :, None]
+    c = np.arange(8, 65)[None, None, :]
+    values = np.broadcast_to(getattr(node.integer_mac(a, b, c), field), (15, 15, 57))
+    for axis in range(3):
+        assert (np.diff(values, axis=axis) >= 0).all(), (field, axis)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda t, n: t.multiplier(n, 8),
+        lambda t, n: t.multiplier(32, n),
+        lambda t, n: t.adder(n),
+        lambda t, n: t.register(n),
+        lambda t, n: t.accumulator(n, True),
+        lambda t, n: t.comparator(n),
+        lambda t, n: t.range_scan(n),
+        lambda t, n: t.range_scan(n, "absmax"),
+        lambda t, n: t.shifter(n, 16),
+        lambda t, n: t.lfsr(n),
+        lambda t, n: t.codebook(n, 8),
+        lambda t, n: t.codebook(16, n),
+        lambda t, n: t.int_to_float(n),
+        lambda t, n: t.requantizer("shift", n),
+        lambda t, n: t.requantizer("fixed", n, 16),
+        lambda t, n: t.requantizer("fixed", n, 32, True),
+        lambda t, n: t.requantizer("float", n),
+        lambda t, n: t.dequantizer(n, "fp32"),
+    ],
+)
+def test_components_are_monotone(node: Technology, model: Callable[[Technology, Any], Cost]) -> None:
+    widths = np.arange(8, 33)
+    cost = model(node, widths)
+    for field in ("area_um2", "energy_pj", "leakage_uw"):
+        values = np.broadcast_to(getattr(cost, field), widths.shape)
+        assert (np.diff(values) > 0).all(), field
+    assert (np.asarray(cost.low_pj) <= cost.energy_pj).all()
+    assert (np.asarray(cost.high_pj) >= cost.energy_pj).all()
+    assert (np.asarray(cost.idle_pj) <= cost.energy_pj).all()
+
+
+def test_arrays_equal_scalars(node: Technology) -> None:
+    a, b, c = np.array([2, 8, 16]), np.array([4, 8, 3]), np.array([16, 32, 24])
+    whole = node.integer_mac(a, b, c, True)
+    for i in range(3):
+        single = node.integer_mac(int(a[i]), int(b[i]), int(c[i]), True)
+        for field in FIELDS:
+            assert np.broadcast_to(getattr(whole, field), 3)[i] == pytest.approx(getattr(single, field), rel=1e-12)
+            assert isinstance(getattr(single, field), float), field
+
+
+def test_floats_cost_more_than_integers(node: Technology) -> None:
+    order = [
+        node.integer_mac(8, 8, 32),
+        node.float_mac("bf16"),
+        node.float_mac("fp32"),
+    ]
+    assert order[0].energy_pj < order[1].energy_pj < order[2].energy_pj
+    assert order[0].area_um2 < order[1].area_um2 < order[2].area_um2
+
+
+def test_a_wider_requantizer_multiplier_costs_more(node: Technology) -> None:
+    shift = node.requantizer("shift", 32)
+    narrow, wide = node.requantizer("fixed", 32, 8), node.requantizer("fixed", 32, 32)
+    assert shift.energy_pj < narrow.energy_pj < wide.energy_pj
+    assert shift.area_um2 < narrow.area_um2 < wide.area_um2
+
+
+def test_saturation_costs_a_multiplexer_a_bit(node: Technology) -> None:
+    plain, clamped = node.accumulator(24), node.accumulator(24, saturate=True)
+    stage = node.shifter(24, 2)
+    assert clamped.area_um2 - plain.area_um2 == pytest.approx(stage.area_um2, rel=1e-9)
+    assert clamped.energy_pj - plain.energy_pj == pytest.approx(stage.energy_pj, rel=1e-9)
+
+
+def test_gate_equivalents_are_areas_over_the_nand_of_the_library() -> None:
+    # NAND2 X1: 0.798 um2 in Nangate45, 0.0875 in ASAP7, 3.754 in sky130hd.
+    for name, nand in [("45nm-horowitz", 0.798), ("7nm-asap7", 0.0875), ("130nm-sky130", 3.754)]:
+        cost = Technology.load(name).multiplier(8, 8)
+        assert cost.gate_equivalents == pytest.approx(cost.area_um2 / nand, rel=1e-12)
+
+
+def test_codebooks_meet_the_synthesised_tables() -> None:
+    node = Technology.load("45nm-nangate")
+    for entries, width, um2 in [(16, 8, 1052.562), (16, 16, 2069.48), (256, 8, 16795.506)]:
+        assert node.codebook(entries, width).area_um2 == pytest.approx(um2, rel=0.02)
+    # 128 flip-flops clocked: 1.06899 pJ.
+    assert node.codebook(16, 8, clock_gated=False).idle_pj == pytest.approx(1.06899, rel=1e-4)
+    assert node.codebook(16, 8).idle_pj == 0.0
+
+
+def test_power_of_two_and_ternary_macs_are_smaller_than_multipliers() -> None:
+    node = Technology.load("45nm-nangate")
+    assert node.shift_mac(8, 7, 24).area_um2 == pytest.approx(391.286, rel=0.10)
+    assert node.ternary_mac(8, 24).area_um2 == pytest.approx(296.59, rel=0.10)
+    assert node.ternary_mac(8, 24).area_um2 < node.shift_mac(8, 7, 24).area_um2 < node.integer_mac(8, 8, 24).area_um2
+
+
+def test_a_dot_product_of_one_is_a_mac(node: Technology) -> None:
+    assert node.dot_product(1, 8, 8, 32).energy_pj == node.integer_mac(8, 8, 32).energy_pj
+    four = node.dot_product(4, 8, 8, 32)
+    adders = 2 * node.adder(16).area_um2 + node.adder(17).area_um2
+    expected = 4 * node.multiplier(8, 8).area_um2 + adders + node.accumulator(32).area_um2
+    assert four.area_um2 == pytest.approx(expected, rel=1e-12)
+    assert four.energy_pj < 4 * node.integer_mac(8, 8, 32).energy_pj
+
+
+def test_processing_elements_add_the_registers_of_their_dataflow(node: Technology) -> None:
+    mac = node.integer_mac(8, 4, 24).area_um2
+    bit = node.register(1).area_um2
+    stationary = node.processing_element(8, 4, 24, "output_stationary")
+    weights = node.processing_element(8, 4, 24, "weight_stationary")
+    assert stationary.area_um2 == pytest.approx(mac + 12 * bit, rel=1e-12)
+    assert weights.area_um2 == pytest.approx(mac + 16 * bit, rel=1e-12)
+    assert weights.idle_pj == pytest.approx(node.register(24 + 16).idle_pj, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (lambda t: t.integer_mac(1, 8, 32), "lhs_bits must be in 2..16, not 1"),
+        (lambda t: t.integer_mac(8, 17, 32), "rhs_bits must be in 2..16, not 17"),
+        (lambda t: t.integer_mac(8, 8, 7), "accumulator_bits must be in 8..64, not 7"),
+        (lambda t: t.integer_mac(8, 8, np.array([16, 65])), "accumulator_bits must be in 8..64, not 65"),
+        (lambda t: t.multiplier(8, 65), "b_bits must be in 2..64, not 65"),
+        (lambda t: t.adder(3), "bits must be in 4..128, not 3"),
+        (lambda t: t.requantizer("fixed", 32, 33), "multiplier_bits must be in 8..32, not 33"),
+        (lambda t: t.requantizer("round", 32), "profile_kind must be one of shift, fixed, float, not 'round'"),
+        (lambda t: t.float_mul("int8"), "float format must be one of fp32, fp16, bf16, fp8_e4m3, not 'int8'"),
+        (lambda t: t.range_scan(8, "mean"), "kind must be one of minmax, absmax, not 'mean'"),
+        (lambda t: t.codebook(1, 8), "entries must be in 2..1024, not 1"),
+        (lambda t: t.dot_product(0, 8, 8, 32), "depth must be in 1..1024, not 0"),
+        (
+            lambda t: t.integer_mac(8, 8, 32, activity="typical"),
+            "activity must be one of uniform, gaussian, relu, held, zero, not 'typical'",
+        ),
+        (
+            lambda t: t.processing_element(8, 8, 32, "none"),
+            "dataflow must be one of output_stationary, weight_stationary, not 'none'",
+        ),
+    ],
+)
+def test_outside_the_limits_raises(node: Technology, model: Callable[[Any], Cost], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        model(node)
+
+
+@pytest.mark.parametrize("value", [7.5, True, "8"])
+def test_widths_are_whole_numbers(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^bits must be whole numbers, not "):
+        Technology.load().register(value)
+
+
+def test_scalar_calls_are_remembered_and_arrays_are_not() -> None:
+    node = Technology.load()
+    assert node.adder(16) is node.adder(16)
+    widths = np.array([8, 16])
+    assert node.adder(widths) is not node.adder(widths)
+
+
+def test_format_objects_and_names_agree() -> None:
+    class Format:
+        name = "bf16"
+
+    node = Technology.load()
+    assert node.float_mul(Format()).energy_pj == node.float_mul("bf16").energy_pj
+    assert node.range_scan(Format()).area_um2 == node.range_scan(16).area_um2
+
+
+def test_costs_add_scale_and_chain() -> None:
+    node = Technology.load()
+    mul, add = node.multiplier(8, 8), node.adder(32)
+    both, chain = mul + add, mul.then(add)
+    assert both.area_um2 == chain.area_um2 == mul.area_um2 + add.area_um2
+    assert both.energy_pj == pytest.approx(0.3, rel=1e-12)
+    assert mul.delay_ns is not None
+    assert add.delay_ns is not None
+    assert both.delay_ns == max(mul.delay_ns, add.delay_ns)
+    assert chain.delay_ns == mul.delay_ns + add.delay_ns
+    assert (3 * mul).energy_pj == pytest.approx(0.6, rel=1e-12)
+    assert (mul * 3).delay_ns == mul.delay_ns
+    assert sum([mul, add, add], start=mul.times(0)).area_um2 == mul.area_um2 + 2 * add.area_um2
+    assert (0 + mul).area_um2 == mul.area_um2
+    columns = np.array([1, 4]) * mul
+    np.testing.assert_allclose(columns.area_um2, [282.0, 1128.0], rtol=1e-12)
+    assert both.basis[0] in both.source
+    with pytest.raises(ValueError, match=r"^count must be at least 0, not -1$"):
+        mul.times(-1)
+    with pytest.raises(TypeError):
+        _ = mul * add
+    with pytest.raises(TypeError):
+        _ = mul + 1  # type: ignore[operator]
+
+
+def test_activity_moves_data_energy_and_not_the_clock() -> None:
+    register = Technology.load("45nm-nangate").register(32)
+    still = register.at_activity(0.0)
+    assert still.energy_pj == pytest.approx(register.idle_pj, rel=1e-12)
+    assert still.energy_pj == pytest.approx(register.without_logic().energy_pj, rel=1e-12)
+    half = register.at_activity(0.5)
+    assert half.energy_pj == pytest.approx((register.energy_pj + register.idle_pj) / 2, rel=1e-12)
+    assert half.low_pj <= half.energy_pj <= half.high_pj
