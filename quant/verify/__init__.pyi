@@ -12,3 +12,7 @@ from .runs import Segments as Segments
 from .verdict import Decode as Decode
 from .verdict import Verdict as Verdict
 from .witness import Witness as Witness
+from .repairs import Product as Product
+from .repairs import Repair as Repair
+from .repairs import Repaired as Repaired
+from .work import Work as Work

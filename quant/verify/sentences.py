@@ -72,10 +72,12 @@ def _once(found: Verdict) -> str:
 
 def _change(found: Verdict) -> str:
     """Say which scale changes how often along which axis."""
-    parts = []
+    moving: dict[tuple[str, str], list[str]] = {}
     for one in found.varying:
         often = "every step" if one.block == 1 else f"every {one.block} steps"
-        parts.append(f"the {operand_name(found.problem, one.operand)} scale changes {often} of {one.axis}")
+        axes = moving.setdefault((operand_name(found.problem, one.operand), often), [])
+        axes += [one.axis] if one.axis not in axes else []
+    parts = [f"the {name} scale changes {often} of {' and '.join(axes)}" for (name, often), axes in moving.items()]
     if not parts:
         parts = ["the scale changes"]
     text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
@@ -98,14 +100,20 @@ def _incompatible(found: Verdict) -> str:
     if longest >= 2:
         return (
             f"{_change(found)}, and segments of {longest} are shorter than the array's depth of {found.native_depth}: "
-            f"padded, it would run at {found.utilization:.0%}."
+            f"padded, it would run at {found.utilization:.0%}.{_cheapest(found)}"
         )
     axes = " and ".join(dict.fromkeys(one.axis for one in found.varying)) or _labels(found)
     verb = "is" if " and " not in axes else "are"
     return (
         f"{_change(found)}, and {axes} {verb} summed away: the operands of the witness give the same accumulators and "
-        "different results, so no step after accumulation can be right."
+        f"different results, so no step after accumulation can be right.{_cheapest(found)}"
     )
+
+
+def _cheapest(found: Verdict) -> str:
+    """Name the exact repair that costs least at run time."""
+    exact = next((one for one in found.repairs if one.exact), None)
+    return f" Cheapest exact repair: {exact.does}." if exact is not None else ""
 
 
 def epilogue(found: Verdict) -> str:

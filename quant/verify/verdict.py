@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from .problem import Problem, Varying
 from .runs import Lengths, Segments
 from .terms import Terms, changes, numbered
 from .witness import Witness
+
+if TYPE_CHECKING:
+    from .repairs import Repair
 
 Outcome = Literal["once", "segmented", "incompatible"]
 RANK: dict[str, int] = {"incompatible": 0, "segmented": 1, "once": 2}
@@ -187,6 +190,13 @@ class Verdict:
         from .proofs import find_witness  # noqa: PLC0415  proofs build verdicts' evidence and import this module
 
         return find_witness(self)
+
+    @cached_property
+    def repairs(self) -> tuple[Repair, ...]:
+        """Ways to a better verdict, cheapest at run time first; empty for ``once``."""
+        from .repairs import suggest  # noqa: PLC0415  repairs call decide, which imports this module
+
+        return suggest(self)
 
     def refute(self, parts: Sequence[Sequence[int]]) -> Witness | None:
         """Refute a way to split the reduction into partial sums, or return None if it suffices.
@@ -372,6 +382,7 @@ class Verdict:
             "accumulator_bits": self.accumulator_bits,
             "accumulator": asdict(self.accumulator),
             "witness": None if self.witness is None else str(self.witness).splitlines(),
+            "repairs": [one.to_dict() for one in self.repairs],
         }
 
     def __str__(self) -> str:

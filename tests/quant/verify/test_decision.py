@@ -240,4 +240,4 @@ def test_explanations_name_the_axis() -> None:
     bad = decide("mk,kn->mn", "per_channel_in", "per_channel", sizes=sizes).explanation
     assert bad.startswith("The activation scale changes every step of k, and k is summed away")
     deep = decide("mk,kn->mn", "group:16", "per_channel", sizes=sizes, native_depth=32).explanation
-    assert deep.endswith("segments of 16 are shorter than the array's depth of 32: padded, it would run at 50%.")
+    assert "segments of 16 are shorter than the array's depth of 32: padded, it would run at 50%." in deep
