@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Shape, block_extrema, block_rows, scale_shape
+from .blocks import TILE, Shape, block_extrema, block_rows, scale_shape
 from .formats import IntFormat
 from .inputs import as_layout, check_finite, check_tensor
 from .layout import ScaleLayout
@@ -22,6 +22,9 @@ from .thresholds import Float64, check_percentile, count_bins, least_divergence_
 
 ObserverMethod = Literal["minmax", "percentile", "mse", "entropy", "moving_average"]
 METHODS = ("minmax", "percentile", "mse", "entropy", "moving_average")
+
+LEAST_EXPONENT = -100
+"""A histogram spans at least ``2**-100`` each side, so that bins over widths are float32."""
 
 
 class Observer(ABC):
@@ -244,10 +247,8 @@ class HistogramObserver(Observer):
         _, exponent = np.frexp(np.maximum(-lo, hi))  # magnitudes are below 2**exponent
         self._widen(exponent.astype(np.int64))
         for blocks, shape, rows in block_rows(x, block):
-            scale = np.ldexp(float(self.bins // 2), -self._exponent[blocks]).reshape(-1, 1)
-            index = np.floor(rows * scale).astype(np.int64)
-            index += self.bins // 2
-            self._counts[blocks] += count_bins(index, self.bins).reshape(*shape, self.bins)
+            scale = np.ldexp(np.float32(self.bins // 2), -self._exponent[blocks]).astype(np.float32)
+            self._counts[blocks] += _count(rows, scale.reshape(-1, 1), self.bins).reshape(*shape, self.bins)
 
     def _merge(self, later: Self, first: bool) -> None:
         if self.bins != later.bins:
@@ -264,7 +265,7 @@ class HistogramObserver(Observer):
 
     def _start(self, shape: Shape) -> None:
         self._counts = np.zeros((*shape, self.bins), np.int64)
-        self._exponent = np.full(shape, -149, np.int64)  # below the smallest float32
+        self._exponent = np.full(shape, LEAST_EXPONENT, np.int64)
 
     def _widen(self, exponent: npt.NDArray[np.int64]) -> None:
         """Merge pairs of bins until each block's width is at least ``2**exponent``."""
@@ -300,6 +301,21 @@ class HistogramObserver(Observer):
             wide = least_divergence_range(folded, Range(-top, top), self.format, self.symmetric)
             chosen = Range(np.clip(flat.lo, wide.lo, wide.hi), np.clip(flat.hi, wide.lo, wide.hi))
         return Range(chosen.lo.reshape(shape), chosen.hi.reshape(shape))
+
+
+def _count(rows: Float32, scale: Float32, bins: int) -> npt.NDArray[np.int64]:
+    """Count ``floor(rows * scale) + bins / 2`` in each row; exact, as the scales are powers of two."""
+    counts = np.zeros((rows.shape[0], bins), np.int64)
+    # Some rows at once where they are short, but not so many that their counts leave the cache.
+    height = max(1, min(TILE // rows.shape[1], TILE // bins))
+    for top in range(0, rows.shape[0], height):
+        some = slice(top, top + height)
+        for left in range(0, rows.shape[1], TILE):
+            tile = rows[some, left : left + TILE] * scale[some]
+            np.floor(tile, out=tile)
+            tile += np.float32(bins // 2)
+            counts[some] += count_bins(tile.astype(np.intp), bins)
+    return counts
 
 
 def _quantile(counts: Float64, edges: Float64, width: Float64, part: float) -> Float64:

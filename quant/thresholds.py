@@ -94,6 +94,8 @@ def block_range(
 def count_bins(index: npt.NDArray[np.integer[Any]], bins: int) -> npt.NDArray[np.int64]:
     """Count the indices of each row: one bincount for all rows."""
     rows = index.shape[0]
+    if rows == 1:
+        return np.bincount(index[0], minlength=bins).reshape(1, bins)
     offset = np.arange(rows, dtype=np.int64)[:, None] * bins
     return np.bincount((index + offset).ravel(), minlength=rows * bins).reshape(rows, bins)
 

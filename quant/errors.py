@@ -1,0 +1,114 @@
+"""Errors of a computed tensor against a reference, in the figures people compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    r"""Figures of one tensor, or of each of its channels; float64 arrays, of shape () for one tensor.
+
+    With reference y and error e = result - y:
+
+    Parameters
+    ----------
+    sqnr_db : dB
+        :math:`10 \log_{10}(\sum y^2 / \sum e^2)`; infinite without error, minus infinity for an error on zeros.
+    relative_error
+        :math:`\sqrt{\sum e^2 / \sum y^2}`; 0 without error, infinite for an error on zeros.
+    mean_square, max_error, bias
+        Mean of e squared, largest \|e\|, mean of e, in units of the tensor.
+    cosine
+        Of the angle between result and reference; 1 if both are zero, 0 if one is.
+    """
+
+    sqnr_db: Float64
+    relative_error: Float64
+    mean_square: Float64
+    max_error: Float64
+    bias: Float64
+    cosine: Float64
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each channel, in C order, with one column for each figure."""
+        import pandas as pd  # noqa: PLC0415  only where a frame is asked for
+
+        return pd.DataFrame({field.name: np.ravel(getattr(self, field.name)) for field in fields(self)})
+
+
+def measure_errors(
+    reference: npt.ArrayLike, result: npt.ArrayLike, channels: int | Sequence[int] | None = None
+) -> Errors:
+    """Compare a result with its reference, in float64.
+
+    Parameters
+    ----------
+    reference, result : real [...]
+        Of one shape.
+    channels
+        Axis or axes whose elements are compared separately; None compares the tensors as a whole.
+
+    Returns
+    -------
+    Errors
+        Of shape () or the lengths of `channels`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a tensor is empty, or a value is not finite.
+
+    Examples
+    --------
+    >>> errors = measure_errors([3.0, 4.0], [3.0, 4.5])
+    >>> float(errors.sqnr_db), float(errors.relative_error), float(errors.bias)
+    (20.0, 0.1, 0.25)
+    """
+    y, got = np.asarray(reference, np.float64), np.asarray(result, np.float64)
+    if y.shape != got.shape or y.size == 0:
+        msg = f"reference and result must have one shape and an element, not {y.shape} and {got.shape}"
+        raise ValueError(msg)
+    for name, values in (("reference", y), ("result", got)):
+        if not np.isfinite(values).all():
+            msg = f"{name} must be finite, not NaN or infinite"
+            raise ValueError(msg)
+    kept = () if channels is None else tuple(np.atleast_1d(channels).tolist())
+    over = tuple(axis for axis in range(y.ndim) if axis not in {k % y.ndim for k in kept})
+
+    def total(values: Float64) -> Float64:
+        # A row of floats for each channel sums pairwise: the error of the sum stays near float64's own.
+        return np.asarray(values.sum(axis=over))
+
+    error = got - y
+    signal, noise, size = total(y * y), total(error * error), y.size // max(1, int(np.prod([y.shape[k] for k in kept])))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(noise == 0, 0, noise / signal)
+        # Each vector is normalized alone, so that the product of the norms cannot overflow.
+        cosine = total(y * got) / np.sqrt(signal) / np.sqrt(total(got * got))
+        sqnr = np.where(ratio == 0, np.inf, -10 * np.log10(ratio))
+    missing = np.isnan(cosine)
+    cosine = np.where(missing, np.where(noise == 0, 1.0, 0.0), np.clip(cosine, -1, 1))
+    return Errors(
+        sqnr_db=np.asarray(sqnr),
+        relative_error=np.sqrt(ratio),
+        mean_square=noise / size,
+        max_error=np.asarray(np.abs(error).max(axis=over)),
+        bias=total(error) / size,
+        cosine=cosine,
+    )
+
+
+def sqnr_db(reference: npt.ArrayLike, result: npt.ArrayLike) -> float:
+    """Signal to quantization noise ratio in dB, ``10 log10(sum y**2 / sum e**2)``; infinite without error."""
+    return float(measure_errors(reference, result).sqnr_db)
