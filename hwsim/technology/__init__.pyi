@@ -4,6 +4,7 @@ from .errors import MissingConstantError as MissingConstantError
 from .memory import SramCost as SramCost
 from .memory import dram as dram
 from .memory import dram_types as dram_types
+from .memory import published_share as published_share
 from .nodes import Node as Node
 from .nodes import technology_names as technology_names
 from .stillmaker import Scaling as Scaling

@@ -8,18 +8,6 @@ from .nodes import Node, Range, Sourced
 from .synthesis import Library
 from .tables import document, rows
 
-_CLOCK_SHARE = {
-    "name": "clock network share of a PE's power (EIE)",
-    "value": 0.2046,
-    "unit": "",
-    "node_nm": 45,
-    "voltage_v": None,
-    "source": "Han et al., EIE, ISCA 2016 (arXiv 1602.01528): 1.874 of 9.157 mW",
-    "year": 2016,
-    "confidence": "high",
-    "note": "whole network; flip-flop clock pins are in the register model, distribution is not modelled",
-}
-
 
 def _entry(node: Node, name: str, value: float, unit: str, where: Sourced, **other: Any) -> dict[str, Any]:
     return {
@@ -94,12 +82,18 @@ def _memories(node: Node) -> list[dict[str, Any]]:
                 name = f"{row['family']} {row['capacity_bytes']} B x {row['width_bits']} {row['op']}"
                 where = {"node_nm": int(float(row["node_nm"])), "voltage_v": float(row["voltage_v"])}
                 found.append({"name": name, "value": float(row["energy_pj"]), "unit": "pJ", **where, **family})
-    for kind, entry in document("dram").items():
-        for end in ("low", "nominal", "high"):
-            where = {key: entry[key] for key in ("source", "year", "confidence")}
-            row_name = f"{kind} energy, {end}"
-            about = {"node_nm": None, "voltage_v": None, **where, "note": entry["boundary"]}
-            found.append({"name": row_name, "value": entry[end], "unit": "pJ/bit", **about})
+    return found
+
+
+def _listed(table: str, what: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for kind, entry in document(table).items():
+        where = {key: entry[key] for key in ("source", "year", "confidence")}
+        about = {"unit": entry.get("unit", "pJ/bit"), "node_nm": None, "voltage_v": None, **where}
+        found += [
+            {"name": f"{kind} {what}, {end}", "value": entry[end], **about, "note": entry["boundary"]}
+            for end in ("low", "nominal", "high")
+        ]
     return found
 
 
@@ -110,5 +104,4 @@ def entries(node: Node, library: Library) -> list[dict[str, Any]]:
         found += _range(node, "wire energy", "pJ/bit/mm", node.wire_pj_per_bit_mm)
     if node.leakage_uw_per_um2 is not None:
         found += _range(node, "logic leakage", "uW/um2", node.leakage_uw_per_um2)
-    found.append(dict(_CLOCK_SHARE))
-    return found + _memories(node) + _measured(library)
+    return found + _memories(node) + _listed("dram", "energy") + _listed("shares", "share") + _measured(library)

@@ -178,7 +178,8 @@ def cached(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     @functools.wraps(method)
     def call(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
         cache: dict[Any, Any] = self._cache  # type: ignore[attr-defined]
-        key = (name, args, tuple(kwargs.items()))
+        # Types too: True equals 1, and must not find what 1 left.
+        key = (name, args, tuple(kwargs.items()), tuple(map(type, args)))
         try:
             found = cache.get(key)
         except TypeError:  # an array is not hashable

@@ -210,6 +210,26 @@ def wire_spread(node: Node, scaling: Scaling) -> Spread:
     )
 
 
+def published_share(name: str) -> Spread:
+    """Return a share of power or area that a published chip reports.
+
+    Parameters
+    ----------
+    name
+        ``clock_network`` (of a PE's power, EIE) or ``control_area`` (of the die, TPUv1).
+
+    Raises
+    ------
+    ValueError
+        If no source is known for the share.
+
+    Notes
+    -----
+    No model applies these: flip-flop clock pins are in the registers, the network that drives them is in nothing.
+    """
+    return _listed("shares", "share", name)
+
+
 def dram_types() -> tuple[str, ...]:
     """Return the DRAM types with a sourced energy."""
     return tuple(document("dram"))
@@ -238,17 +258,21 @@ def dram(type_name: str) -> Spread:
     >>> dram("HBM2").nominal
     5.45
     """
-    known: dict[str, Any] = document("dram")
-    name = type_name.upper()
+    return _listed("dram", "DRAM type", type_name, type_name.upper())
+
+
+def _listed(table: str, what: str, asked: str, key: str | None = None) -> Spread:
+    known: dict[str, Any] = document(table)
+    name = key or asked
     if name not in known:
-        raise ValueError(f"DRAM type must be one of {', '.join(known)}, not {type_name!r}")
+        raise ValueError(f"{what} must be one of {', '.join(known)}, not {asked!r}")
     entry = known[name]
     confidence: Literal["high", "medium", "low"] = entry["confidence"]
     return Spread(
         low=entry["low"],
         nominal=entry["nominal"],
         high=entry["high"],
-        unit="pJ/bit",
+        unit=entry.get("unit", "pJ/bit"),
         boundary=entry["boundary"],
         source=f"{entry['source']} ({entry['year']})",
         confidence=confidence,

@@ -1,7 +1,7 @@
 """Tables of how the laws meet their rows: ``python -m hwsim.technology.residuals [TABLE]``.
 
-Tables: ``laws``, ``failed``, ``composed``, ``activities``, ``calibration``, ``sram``, ``peers``. Without a name all of
-them. ``docs/technology.md`` holds their output.
+Tables: ``laws``, ``failed``, ``composed``, ``activities``, ``calibration``, ``sram``, ``peers``, ``silicon``. Without a
+name all of them. ``docs/technology.md`` holds their output.
 """
 
 from __future__ import annotations
@@ -228,6 +228,49 @@ def peers() -> Table:
     return ("", "45nm-horowitz", "45nm-nangate", "7nm-tpuv4i", "others"), found
 
 
+def silicon() -> Table:
+    """Components beside what published chips report for the same thing; what each side leaves out differs."""
+    base = Technology.load("45nm-horowitz")
+    synthesised = Technology.load("45nm-nangate")
+    seven, scaled = Technology.load("7nm-tpuv4i"), base.scaled_to(28, 0.9)
+    sixteen = base.scaled_to(16)
+    eie = base.codebook(16, 16).then(base.integer_mac(16, 16, 32))
+    weights = base.sram(131072, 64)
+    systolic, netlist = scaled.processing_element(8, 8, 32, "weight_stationary"), synthesised.scaled_to(28, 0.9)
+    tpu_pj = 12.0 / (65536 * 700e6) * 1e12  # busy less idle power over peak multiply-accumulates
+    tpu_um2 = 0.30 * 331e6 / 65536
+
+    def row(what: str, cost: float, low: float, high: float, reported: float, where: str) -> tuple[str, ...]:
+        ours = f"{cost:.3g} ({low:.3g} to {high:.3g})"
+        return what, ours, f"{reported:.3g}", f"{cost / reported:.2f}", where
+
+    def energy(what: str, cost: Cost, reported: float, where: str) -> tuple[str, ...]:
+        return row(f"{what}, pJ", cost.energy_pj, cost.low_pj, cost.high_pj, reported, where)
+
+    def area(what: str, cost: Cost, reported: float, where: str) -> tuple[str, ...]:
+        return row(f"{what}, um2", cost.area_um2, cost.low_um2, cost.high_um2, reported, where)
+
+    found = [
+        area("EIE arithmetic: 16-entry codebook + 16-bit MAC", eie, 3110, "Han 2016, 45 nm"),
+        energy("same, reported per cycle at 800 MHz", eie, 1.4525, "Han 2016, 45 nm"),
+        row(
+            "EIE weight SRAM 128 KiB, um2",
+            weights.area_um2,
+            weights.low_um2,
+            weights.high_um2,
+            469412,
+            "Han 2016, 45 nm",
+        ),
+        energy("TPUv1 MAC: busy less idle power over peak rate", systolic, tpu_pj, "Jouppi 2017, 28 nm (scaled)"),
+        area("TPUv1 element: 30 % of 331 mm2 over 65536", systolic, tpu_um2, "Jouppi 2017, 28 nm (scaled)"),
+        area("upcycle int8 MAC", netlist.integer_mac(8, 8, 32), 336.672, "5d33c89, 28 nm (Nangate45 scaled)"),
+        energy("same", netlist.integer_mac(8, 8, 32), 0.283, "5d33c89, 28 nm (Nangate45 scaled)"),
+        area("TPUv4i MXU per MAC", seven.float_mac("bf16"), 850, "read off Jouppi 2021, Fig. 6, 7 nm"),
+        energy("Simba, best 0.11 pJ/op, 2 op", sixteen.integer_mac(8, 8, 24), 0.22, "Shao 2019, 16 nm (scaled)"),
+    ]
+    return ("what", "ours", "reported", "ratio", "source"), found
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "laws": laws,
     "failed": failed,
@@ -236,6 +279,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "calibration": calibration,
     "sram": sram,
     "peers": peers,
+    "silicon": silicon,
 }
 
 

@@ -10,10 +10,13 @@ from .bibliography import entries
 from .composites import Composites
 from .cost import Number, Spread, cached
 from .memory import SramCost
-from .nodes import load_node
+from .nodes import load_node, technology_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_SHIPPED: dict[tuple[type, str], Technology] = {}
 
 
 class Technology(Composites):
@@ -44,7 +47,14 @@ class Technology(Composites):
         ValueError
             If the name is unknown, or a field of the file is wrong: one line a field, with file, field and rule.
         """
-        return cls(load_node(name))
+        # Technologies do not change, so that the shipped ones are shared with what they remember.
+        key = (cls, str(name))
+        if key not in _SHIPPED:
+            loaded = cls(load_node(name))
+            if name not in technology_names():
+                return loaded
+            _SHIPPED[key] = loaded
+        return _SHIPPED[key]
 
     @property
     def name(self) -> str:

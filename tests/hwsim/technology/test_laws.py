@@ -139,7 +139,7 @@ def test_tables_print(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| 45nm-horowitz | multiplier | 8x8 | pJ | 0.2 | 0.5556 | 0.360 |" in text
     with pytest.raises(ValueError, match=r"^table must be one of laws, .*, not 'all'$"):
         markdown("all")
-    assert set(TABLES) == {"laws", "failed", "composed", "activities", "calibration", "sram", "peers"}
+    assert set(TABLES) == {"laws", "failed", "composed", "activities", "calibration", "sram", "peers", "silicon"}
 
 
 def test_laws_read_as_formulas() -> None:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from hwsim.technology import MissingConstantError, Technology, dram, dram_types, technology_names
+from hwsim.technology import MissingConstantError, Technology, dram, dram_types, published_share, technology_names
 
 # Horowitz, ISSCC 2014: pJ, um2.
 HOROWITZ_ADD = {8: (0.03, 36.0), 16: (0.05, 67.0), 32: (0.1, 137.0)}
@@ -144,6 +144,18 @@ def test_an_unknown_dram_raises() -> None:
     text = f"DRAM type must be one of {', '.join(dram_types())}, not 'HBM4'"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         dram("HBM4")
+
+
+def test_published_shares_are_listed_and_not_applied() -> None:
+    # EIE, Table: 1.874 of 9.157 mW.
+    assert published_share("clock_network").nominal == pytest.approx(1.874 / 9.157, rel=1e-3)
+    with pytest.raises(ValueError, match=r"^share must be one of clock_network, control_area, not 'io'$"):
+        published_share("io")
+
+
+def test_shipped_technologies_are_shared() -> None:
+    assert Technology.load("7nm-asap7") is Technology.load("7nm-asap7")
+    assert Technology.load() is not Technology.load("45nm-nangate")
 
 
 def test_an_unknown_technology_raises_with_the_names() -> None:
