@@ -52,3 +52,15 @@ from .verify import safe_length as safe_length
 from .errors import Errors as Errors
 from .errors import measure_errors as measure_errors
 from .errors import sqnr_db as sqnr_db
+from .outliers import AlphaSearch as AlphaSearch
+from .outliers import DuplicateChannels as DuplicateChannels
+from .outliers import HadamardRotation as HadamardRotation
+from .outliers import OutlierSplit as OutlierSplit
+from .outliers import OutlierTransform as OutlierTransform
+from .outliers import Smoothing as Smoothing
+from .outliers import TransformCost as TransformCost
+from .outliers import Transformed as Transformed
+from .outliers import channel_bounds as channel_bounds
+from .outliers import search_alpha as search_alpha
+from .outliers import smooth as smooth
+from .outliers import walsh_hadamard as walsh_hadamard
