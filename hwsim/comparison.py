@@ -189,8 +189,17 @@ def _rows(
 
 def witness_line(verdict: Verdict) -> str:
     """Say in one line what the witness of a verdict shows: equal sums, different results."""
-    lines = str(verdict.witness).splitlines()
-    return f"no function of the sums can restore the result: {'; '.join(lines)}"
+    witness = verdict.witness
+    if witness is None:
+        return verdict.explanation
+    sides = witness.first, witness.second
+    products = [
+        " + ".join(f"lhs{list(a)}*rhs{list(b)}" for (a, _), (b, _) in zip(side.lhs, side.rhs, strict=False))
+        for side in sides
+    ]
+    first, second = (f"{float(witness.real(side)):.4g}" for side in sides)
+    text = f"witness: {products[0]} and {products[1]} leave equal sums, yet mean {first} and {second}"
+    return text.replace(", ", ",")
 
 
 def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:
@@ -270,8 +279,8 @@ def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
 
 
 def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, Any]:
-    from hwsim.cost.area import PARTS as AREA_PARTS  # noqa: PLC0415
-    from hwsim.cost.energy import PARTS as ENERGY_PARTS  # noqa: PLC0415
+    from hwsim.cost.areas import PARTS as AREA_PARTS  # noqa: PLC0415
+    from hwsim.cost.energies import PARTS as ENERGY_PARTS  # noqa: PLC0415
 
     machine = reference.accelerator
     array = machine.array

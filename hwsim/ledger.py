@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from hwsim.cost.area import PARTS as AREA_PARTS
+from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.pricing import price
 from hwsim.plan import Place, Quantize, RescalePartialSums, ScanRange
 

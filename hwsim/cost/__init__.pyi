@@ -1,4 +1,4 @@
-from .area import Area as Area
-from .area import area as area
-from .energy import Energy as Energy
-from .energy import energy as energy
+from .areas import Area as Area
+from .areas import area as area
+from .energies import Energy as Energy
+from .energies import energy as energy

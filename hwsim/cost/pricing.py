@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from hwsim.plan import Component
     from hwsim.technology import Cost, Technology
-    from hwsim.timing.schedule import Number
+    from hwsim.timing.tiling import Number
 
 Band = Literal["low", "nominal", "high"]
 BANDS: tuple[Band, Band, Band] = ("low", "nominal", "high")

@@ -1,4 +1,4 @@
 from .closed_form import Timing as Timing
 from .closed_form import closed_form as closed_form
-from .schedule import Schedule as Schedule
-from .schedule import schedule as schedule
+from .tiling import Schedule as Schedule
+from .tiling import schedule as schedule

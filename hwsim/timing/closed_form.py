@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim import plan as steps
-from hwsim.timing.schedule import Number, Schedule, schedule
+from hwsim.timing.tiling import Number, Schedule, schedule
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator

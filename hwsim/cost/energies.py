@@ -10,12 +10,12 @@ from hwsim.plan import Component, Place
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator, Sram
-    from hwsim.cost.area import Area
+    from hwsim.cost.areas import Area
     from hwsim.plan import Plan
     from hwsim.technology import Technology
     from hwsim.timing import Timing
     from hwsim.timing.closed_form import Traffic
-    from hwsim.timing.schedule import Number
+    from hwsim.timing.tiling import Number
 
 PARTS = ("mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj")
 

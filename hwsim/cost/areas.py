@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.plan import Component, Plan
     from hwsim.technology import Technology
-    from hwsim.timing.schedule import Number
+    from hwsim.timing.tiling import Number
 
 PARTS = ("array_um2", "edge_um2", "vector_um2", "sram_um2")
 
