@@ -325,10 +325,12 @@ def save(chart: Chart, path: Path | str) -> None:
         buffer = io.BytesIO()
         onto_white.save(buffer, format="png", scale_factor=2)
         write_atomic(path, buffer.getvalue())
-    elif kind in {".svg", ".html"}:
+    elif kind == ".svg":
         text = io.StringIO()
-        onto_white.save(text, format="svg" if kind == ".svg" else "html", inline=True)
+        onto_white.save(text, format="svg")
         write_atomic(path, text.getvalue().encode())
+    elif kind == ".html":
+        write_atomic(path, onto_white.to_html(inline=True).encode())
     else:
         message = f"chart file must end in .png, .svg or .html, not {path.suffix!r}"
         raise ValueError(message)

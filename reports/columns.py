@@ -82,7 +82,7 @@ class Row:
     verdict
         ``once``, ``segmented``, ``incompatible`` or ``float``.
     note
-        One line under the row; may be empty.
+        One line: the witness of a refused scheme, what a repair does, or what the scheme is; may be empty.
     depth
         0, or 1 for the repair of the row before it (2 for a repair of that repair, ...).
     baseline
@@ -94,6 +94,11 @@ class Row:
     note: str
     depth: int
     baseline: bool
+
+    @property
+    def remark(self) -> str:
+        """The note where it explains the row itself: why a scheme is refused, what a repair does."""
+        return self.note if self.verdict == "incompatible" or self.depth else ""
 
 
 def direction(name: str) -> Better | None:

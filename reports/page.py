@@ -19,7 +19,7 @@ from .figures import Figure, javascript, layer_figures, scheme_figures
 from .files import write_atomic
 from .palette import VERDICTS
 from .sentences import LEAST_DB, statements
-from .tables import layer_columns, ledger_view, legend, title_of
+from .tables import layer_columns, ledger_view, legend, setup_of, title_of
 
 # Said elsewhere on the page, or only of use to the code that draws it.
 _SHOWN_ELSEWHERE = {"title", "energy_parts", "area_parts"}
@@ -94,9 +94,10 @@ def render_page(
         .render(
             title=title_of(metadata),
             heading=clean(metadata.get("title") or "Quantization schemes side by side"),
-            setup=_setup(metadata),
+            setup=setup_of(metadata),
             statements=statements(schemes, metadata, least_db=least_db, typeset=True),
             rows=rows,
+            described=[row for row in rows if row.note and not row.remark],
             tables=_tables(columns),
             legend=legend(columns, metadata, mark="★"),
             verdicts=set(VERDICTS),
@@ -177,17 +178,12 @@ def _tables(columns: Sequence[_Cells]) -> list[dict[str, Any]]:
         ("Error and cost", [column for column in columns if column.band in {"cost", "more"}]),
         ("Compared", [column for column in columns if column.band not in {"cost", "more"}]),
     ):
-        if kept:
+        if kept or not columns:
             runs = itertools.groupby(kept, key=lambda column: column.group)
             groups = [_Group(name, len(list(run))) for name, run in runs]
             named = any(group.name for group in groups)
             tables.append({"title": title, "columns": kept, "groups": groups if named else []})
-    return tables
-
-
-def _setup(metadata: Mapping[str, Any]) -> str:
-    names = {"workload": "", "accelerator": "on ", "technology": "in "}
-    return " ".join(f"{word}{clean(metadata[key])}" for key, word in names.items() if metadata.get(key))
+    return tables if columns else tables[:1]
 
 
 def _layer_section(layers: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, Any]:

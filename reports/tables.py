@@ -83,7 +83,7 @@ def _scheme_row(row: Row, index: int, count: int) -> GridRow:
         row.name,
         cell=index,
         style=style,
-        note=row.note,
+        note=row.remark,
         indent=2 * row.depth,
         rule=row.baseline and index == 0 and count > 1,
     )
@@ -92,8 +92,15 @@ def _scheme_row(row: Row, index: int, count: int) -> GridRow:
 def title_of(metadata: Mapping[str, object]) -> str:
     """Return the title line: what was compared, on what."""
     title = clean(metadata.get("title") or "Quantization schemes side by side")
-    where = [clean(metadata[key]) for key in ("workload", "accelerator", "technology") if metadata.get(key)]
-    return f"{title}: {' on '.join(where[:2])}{''.join(f', {item}' for item in where[2:])}" if where else title
+    where = setup_of(metadata)
+    return f"{title}: {where}" if where else title
+
+
+def setup_of(metadata: Mapping[str, object]) -> str:
+    """Return workload, accelerator and technology, as far as the title does not name them."""
+    title = str(metadata.get("title") or "")
+    named = [clean(metadata[key]) for key in ("workload", "accelerator", "technology") if metadata.get(key)]
+    return ", ".join(name for name in named if name not in title)
 
 
 def legend(columns: Sequence[Column], metadata: Mapping[str, object], mark: str = "*") -> str:
@@ -245,7 +252,7 @@ def ledger_table(
     ledger
         One row a scheme, quantity and component; columns ``scheme``, ``quantity`` (a column name whose suffix
         is the unit of the row's values), ``component``, ``baseline_value``, ``value``, ``difference``,
-        ``reason``.
+        ``reason``. The components of one scheme and quantity sum to its total.
     metadata
         ``baseline`` names the column of the baseline.
     width
@@ -288,7 +295,7 @@ def ledger_view(
     Returns
     -------
     frame, sections, columns
-        The rows kept; heading and row indices of each section; columns over all rows.
+        The rows kept; heading with the totals and row indices of each section; columns over all rows.
 
     Raises
     ------
@@ -314,8 +321,9 @@ def ledger_view(
                 text = format_number(values[name][index] / unit.size, places)
                 positive = name == "difference" and values[name][index] > 0
                 cells[name][index] = f"+{text}" if positive and text else text
-        heading = f"{key[0]}: {label_of(key[1])}"
-        sections.append((f"{heading}, {unit.symbol}" if unit.symbol else heading, indices))
+        before, after = (sum(values[name][index] for index in indices) for name in fields[:2])
+        totals = [format_number(value / unit.size, places) or "-" for value in (before, after)]
+        sections.append((f"{key[0]}: {label_of(key[1])}, {' to '.join(totals)} {unit.symbol}".rstrip(), indices))
     labels = (baseline_of(metadata) or "baseline", "here", "difference")
     no_marks = (False,) * len(frame)
     columns = [
