@@ -194,12 +194,15 @@ def witness_line(verdict: Verdict) -> str:
         return verdict.explanation
     sides = witness.first, witness.second
     products = [
-        " + ".join(f"lhs{list(a)}*rhs{list(b)}" for (a, _), (b, _) in zip(side.lhs, side.rhs, strict=False))
+        " + ".join(f"lhs{_at(a)}*rhs{_at(b)}" for (a, _), (b, _) in zip(side.lhs, side.rhs, strict=False))
         for side in sides
     ]
     first, second = (f"{float(witness.real(side)):.4g}" for side in sides)
-    text = f"witness: {products[0]} and {products[1]} leave equal sums, yet mean {first} and {second}"
-    return text.replace(", ", ",")
+    return f"{products[0]} and {products[1]} leave equal sums, yet mean {first} and {second}"
+
+
+def _at(position: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, position))}]"
 
 
 def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:

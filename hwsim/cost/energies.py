@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hwsim.plan import Plan
     from hwsim.technology import Technology
     from hwsim.timing import Timing
-    from hwsim.timing.closed_form import Traffic
+    from hwsim.timing.cycles import Traffic
     from hwsim.timing.tiling import Number
 
 PARTS = ("mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj")
