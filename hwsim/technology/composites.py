@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .cost import Cost, Number, _plain, cached
+from .columns import cached
+from .cost import Cost, Number, _plain
 from .errors import checked_widths
 from .primitives import FORMAT_BITS, Primitives, float_format
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 Number = Any  # float, or float64 array that broadcasts over design points
-P = ParamSpec("P")
-S = TypeVar("S")
-R = TypeVar("R")
 
 _SCALED = ("area_um2", "low_um2", "high_um2", "energy_pj", "low_pj", "high_pj", "idle_pj", "leakage_uw")
 
@@ -166,27 +161,3 @@ class Cost:
 
 def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, np.generic) or getattr(value, "ndim", 1) == 0 else value
-
-
-def cached(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Remember the results of a method for hashable arguments; calls with arrays go straight through.
-
-    The instance must have a dict `_cache`; an lru_cache on the class would keep instances alive.
-    """
-    name = method.__name__
-
-    @functools.wraps(method)
-    def call(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        cache: dict[Any, Any] = self._cache  # type: ignore[attr-defined]
-        # Types too: True equals 1, and must not find what 1 left.
-        key = (name, args, tuple(kwargs.items()), tuple(map(type, args)))
-        try:
-            found = cache.get(key)
-        except TypeError:  # an array is not hashable
-            return method(self, *args, **kwargs)
-        if found is None:
-            found = cache[key] = method(self, *args, **kwargs)
-        result: R = found
-        return result
-
-    return cast("Callable[Concatenate[S, P], R]", call)

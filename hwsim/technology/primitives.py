@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .calibration import Calibration, _row_format
-from .cost import Cost, Number, _plain, cached
+from .columns import cached
+from .cost import Cost, Number, _plain
 from .errors import MissingConstantError, checked_widths
 from .nodes import Node
 from .stillmaker import IDENTITY, Scaling

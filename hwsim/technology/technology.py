@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import memory, stillmaker
 from .bibliography import entries
+from .columns import cached
 from .composites import Composites
-from .cost import Number, Spread, cached
+from .cost import Number, Spread
 from .memory import SramCost
 from .nodes import load_node, technology_names
 

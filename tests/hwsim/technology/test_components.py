@@ -201,6 +201,31 @@ def test_scalar_calls_are_remembered_and_arrays_are_not() -> None:
     assert node.adder(widths) is not node.adder(widths)
 
 
+def test_long_columns_are_evaluated_by_distinct_row() -> None:
+    rng = np.random.default_rng(7)
+    a, b, c = rng.integers(2, 17, 5003), rng.integers(3, 12, 5003), rng.integers(9, 41, 5003)
+    node = Technology.load()
+    long, short = node.integer_mac(a, b, c, True), node.integer_mac(a[:4001], b[:4001], c[:4001], True)
+    for field in FIELDS:
+        values = getattr(long, field)
+        assert values.shape == (5003,), field
+        np.testing.assert_allclose(values[:4001], np.broadcast_to(getattr(short, field), 4001), rtol=1e-12)
+        last = getattr(node.integer_mac(int(a[-1]), int(b[-1]), int(c[-1]), True), field)
+        assert values[-1] == pytest.approx(last, rel=1e-12)
+    with pytest.raises(ValueError, match=r"^lhs_bits must be in 2..16, not 17$"):
+        node.integer_mac(a + 1, b, c)
+
+
+def test_long_columns_of_srams_agree_with_scalars() -> None:
+    rng = np.random.default_rng(11)
+    capacity, width = rng.integers(1024, 4194305, 5003), rng.choice([32, 64, 256], 5003)
+    cost = Technology.load().sram(capacity, width)
+    for i in (0, 17, 5002):
+        single = Technology.load().sram(int(capacity[i]), int(width[i]))
+        assert cost.read_pj[i] == pytest.approx(single.read_pj, rel=1e-12)
+        assert cost.write_pj[i] == pytest.approx(single.write_pj, rel=1e-12)
+
+
 def test_format_objects_and_names_agree() -> None:
     class Format:
         name = "bf16"
