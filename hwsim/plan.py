@@ -10,6 +10,7 @@ Counts are arithmetic on sizes and so broadcast when sizes are columns.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -49,7 +50,32 @@ class Component:
     arguments: tuple[int | str | bool, ...]
 
     def __str__(self) -> str:
-        return f"{self.kind}({', '.join(str(a) for a in self.arguments)})"
+        template = _LABELS.get(self.kind)
+        if template is None:
+            return f"{self.kind}({', '.join(map(str, self.arguments))})"
+        return template(*self.arguments)
+
+
+_LABELS: dict[str, Callable[..., str]] = {
+    "integer_mac": lambda a, b, c, saturate: f"{a}x{b}-bit MAC into {c} bits{', saturating' if saturate else ''}",
+    "shift_mac": lambda a, shift, c: f"{a}-bit shift-by-0..{shift} MAC into {c} bits",
+    "dot_product": lambda depth, a, b, c: f"{depth}-deep {a}x{b}-bit dot product into {c} bits",
+    "float_mac": lambda fmt: f"{fmt} MAC",
+    "register": lambda bits: f"{bits}-bit register",
+    "adder": lambda bits: f"{bits}-bit adder",
+    "multiplier": lambda a, b: f"{a}x{b}-bit multiplier",
+    "shifter": lambda bits, _: f"{bits}-bit shifter",
+    "float_add": lambda fmt: f"{fmt} adder",
+    "float_mul": lambda fmt: f"{fmt} multiplier",
+    "int_to_float": lambda bits: f"{bits}-bit to float converter",
+    "range_scan": lambda fmt, kind: f"{fmt} {kind} scanner",
+    "quantizer": lambda fmt, bits: f"{fmt} to {bits}-bit quantizer",
+    "dequantizer": lambda bits, fmt: f"{bits}-bit to {fmt} dequantizer",
+    "codebook": lambda entries, bits: f"{entries}-entry {bits}-bit table",
+    "requantizer": lambda kind, bits, multiplier=0, _=False: (
+        f"{bits}-bit shift requantizer" if kind == "shift" else f"{bits}x{multiplier}-bit requantizer"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

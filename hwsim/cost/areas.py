@@ -32,7 +32,7 @@ class Area:
     Parameters
     ----------
     tree : um2
-        By part and component: ``{("array_um2", "256 x integer_mac(8, 8, 32, False)"): ...}``.
+        By part and component: ``{("array_um2", "256 8x8-bit MAC into 32 bits (element)"): ...}``.
     leakage_uw
         Of everything in it.
     """
@@ -75,11 +75,12 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
     leakage: Number = 0.0
     for place, component in needed:
         cost = price(technology, component)
-        tree[_PART_OF[place], f"{count[place]} x {component} in each {place.value}"] = count[place] * cost.area_um2
+        tree[_PART_OF[place], f"{count[place]} {component} ({place.value})"] = count[place] * cost.area_um2
         leakage = leakage + count[place] * cost.leakage_uw
     for name in ("activation", "weight", "output"):
         memory = getattr(accelerator.memories, name)
         sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
-        tree["sram_um2", f"{memory.banks} x {memory.capacity_bytes // memory.banks} B of {name} buffer"] = sram.area_um2
+        bank_kib = memory.capacity_bytes / memory.banks / 1024
+        tree["sram_um2", f"{memory.banks} banks of {bank_kib:g} KiB ({name})"] = sram.area_um2
         leakage = leakage + sram.leakage_uw
     return Area(tree=tree, leakage_uw=leakage)
