@@ -64,3 +64,7 @@ from .outliers import channel_bounds as channel_bounds
 from .outliers import search_alpha as search_alpha
 from .outliers import smooth as smooth
 from .outliers import walsh_hadamard as walsh_hadamard
+from .verify import Repair as Repair
+from .verify import layout_pivot as layout_pivot
+from .verify import layout_table as layout_table
+from .verify import layouts_for as layouts_for

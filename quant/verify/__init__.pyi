@@ -16,3 +16,6 @@ from .repairs import Product as Product
 from .repairs import Repair as Repair
 from .repairs import Repaired as Repaired
 from .work import Work as Work
+from .catalogue import layout_pivot as layout_pivot
+from .catalogue import layout_table as layout_table
+from .catalogue import layouts_for as layouts_for

@@ -217,7 +217,7 @@ def _conclude(
     by_kind = _counts(kinds, reorder)
     rescale = max(by_kind, key=_COST.index, default="none")
     epilogue = factors(problem, moving)
-    outer = {"none": "none", "integer": "int"}.get(rescale, "fp32")
+    outer = "none" if rescale == "none" else "int" if set(by_kind) == {"integer"} else "fp32"
     multiplier = 255 ** sum(one.kind == "int" for one in {(v.operand, v.level): v for v in moving}.values())
     accumulator = bound(
         longest,
@@ -246,7 +246,7 @@ def _conclude(
         decode,
         epilogue,
         bias_rule(problem, epilogue),
-        corrections(problem, parts),
+        corrections(problem, parts if outcome == "segmented" else 1),
         accumulator,
         given,
     )

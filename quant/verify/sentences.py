@@ -17,6 +17,8 @@ _JOIN = {
     "float": "multiplied in floating point and added in fp32",
 }
 
+_NOUN = {"shift": "shifts", "integer": "integer multiplications", "float": "multiplications in floating point"}
+
 
 def operand_name(problem: Problem, operand: Operand) -> str:
     """Name an operand as an architect would."""
@@ -85,8 +87,9 @@ def _change(found: Verdict) -> str:
 
 
 def _segmented(found: Verdict) -> str:
-    text = f"{_change(found)}, so the sum is cut into {found.partial_sums} integer partial sums per output, each "
-    text += f"{_JOIN[found.rescale]}."
+    text = f"{_change(found)}, so the sum is cut into {found.partial_sums} integer partial sums per output, "
+    kinds = [f"{count} {_NOUN[kind]}" for kind, count in found.rescales_by_kind.items()]
+    text += f"joined by {' inside '.join(kinds)}." if len(kinds) > 1 else f"each {_JOIN[found.rescale]}."
     if found.needs_reorder:
         text += (
             f" In the order {''.join(found.order)} runs are {found.segments.min_run} long, so the reduction is sorted "
