@@ -37,8 +37,8 @@ DEFAULT_SCHEMES = (
     "w8a16",
     "w8a8-static",
     "w8a8-dynamic",
-    "w8a8-asymmetric-activations",
-    "w8a8-asymmetric-weights",
+    "w8a8-asym-act",
+    "w8a8-asym-weight",
     "w4a8-g128",
     "w8a8-channel-in",
     "w8a8-smoothquant",
@@ -198,7 +198,7 @@ def witness_line(verdict: Verdict) -> str:
         for side in sides
     ]
     first, second = (f"{float(witness.real(side)):.4g}" for side in sides)
-    return f"{products[0]} and {products[1]} leave equal sums, yet mean {first} and {second}"
+    return f"{products[0]}, {products[1]}: equal sums, real results {first} and {second}"
 
 
 def _at(position: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from quant.documents import Document, load_document, preset_names
 from quant.formats import FloatFormat, IntFormat, parse_format
 
 Strategy = Literal["float", "weight_only", "dynamic", "static"]
-RangeMethod = Literal["minmax", "percentile", "mse", "entropy", "moving_average"]
+RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
 
 PRESETS = "presets"
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from .columns import Row, arrange, baseline_of, clean, label_of, numbers, require, text_column
 from .files import write_atomic
-from .palette import BLUE, GREEN, INK, PALETTE, VERMILION, log_ticks, styled
-from .units import choose_unit, format_quantity, format_values
+from .palette import BLUE, GREEN, INK, VERMILION, log_ticks, part_colours, styled
+from .units import choose_unit, format_quantity, format_values, split_suffix
 
 WIDTH, ROW_PX = 620, 22
 _RATIOS = {"latency": (BLUE, "circle"), "energy": (VERMILION, "triangle-up"), "area": (GREEN, "square")}
@@ -100,7 +100,7 @@ def _breakdown(schemes: pd.DataFrame, metadata: Mapping[str, Any], key: str, tot
     picked = alt.selection_point(fields=["part"], bind="legend")
     y = alt.Y("row:N", sort=names, title=None, axis=alt.Axis(grid=False, domain=False, ticks=False))
     stems = [label_of(part) for part in parts]
-    colours = [PALETTE[index % len(PALETTE)] for index in range(len(parts))]
+    colours = part_colours([split_suffix(part)[0] for part in parts])
     stack = (
         alt.Chart(alt.InlineData(values=bars))
         .mark_bar(height={"band": 0.74})

@@ -24,6 +24,7 @@ from .tables import layer_columns, ledger_view, legend, setup_of, title_of
 # Said elsewhere on the page, or only of use to the code that draws it.
 _SHOWN_ELSEWHERE = {"title", "energy_parts", "area_parts"}
 _LISTS_FIRST = ("assumptions", "sources")
+_WHAT = "Quantization schemes side by side"
 _SHORT_LAYERS = 24
 
 
@@ -88,13 +89,14 @@ def render_page(
     layer_section = None if layers is None or layers.empty else _layer_section(layers, metadata)
     every = [*figures, *(layer_section["figures"] if layer_section else ())]
     facts, lists = _metadata(metadata)
+    subtitle = "" if (metadata.get("title") or _WHAT) == _WHAT else _WHAT
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             title=title_of(metadata),
-            heading=clean(metadata.get("title") or "Quantization schemes side by side"),
-            setup=setup_of(metadata),
+            heading=clean(metadata.get("title") or _WHAT),
+            setup=". ".join(item for item in (subtitle, setup_of(metadata)) if item),
             statements=statements(schemes, metadata, least_db=least_db, typeset=True),
             rows=rows,
             described=[row for row in rows if row.note and not row.remark],

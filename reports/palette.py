@@ -7,7 +7,9 @@ chart is readable on light and on dark.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import altair as alt
@@ -15,6 +17,17 @@ import altair as alt
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#8C8C8C"
 PALETTE = (BLUE, SKY, VERMILION, GREEN, GREY, PURPLE, ORANGE, YELLOW)
+# A part keeps its colour from chart to chart.
+_PARTS = {
+    "mac": BLUE,
+    "array": BLUE,
+    "clock": SKY,
+    "edge": SKY,
+    "sram": GREEN,
+    "dram": VERMILION,
+    "vector": ORANGE,
+    "leakage": GREY,
+}
 INK = "currentColor"
 VERDICTS = {
     "float": (GREY, "square"),
@@ -24,6 +37,19 @@ VERDICTS = {
 }
 
 C = TypeVar("C", alt.LayerChart, alt.Chart, alt.HConcatChart)
+
+
+def part_colours(stems: Sequence[str]) -> list[str]:
+    """Return one colour a part: its own if it is a known one, else one that is free.
+
+    Examples
+    --------
+    >>> part_colours(["mac", "noc", "dram"])
+    ['#0072B2', '#56B4E9', '#D55E00']
+    """
+    taken = {_PARTS[stem] for stem in stems if stem in _PARTS}
+    free = itertools.cycle([colour for colour in PALETTE if colour not in taken] or PALETTE)
+    return [_PARTS[stem] if stem in _PARTS else next(free) for stem in stems]
 
 
 def verdict_styles(verdicts: set[str]) -> dict[str, tuple[str, str]]:

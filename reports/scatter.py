@@ -163,10 +163,7 @@ def _records(
     records = []
     for i, (across, down), label in zip(shown, pixels, labels, strict=True):
         label_x, label_y = scales.values(*label.position)
-        # A leader ends at the side of the text that faces the point.
-        box = label.box
-        side = min(max(across, box.left - 2), box.right + 2), label.position[1]
-        leader_x, leader_y = scales.values(*(side if label.leader else (across, down)))
+        leader_x, leader_y = scales.values(*(label.end((across, down)) if label.leader else (across, down)))
         facts = {
             label_of(name): format_quantity(name, float(frame[name][i]), typeset=True)
             for name in _FACTS
@@ -236,7 +233,7 @@ def _point_layers(
     )
     leaders = (
         alt.Chart(data)
-        .mark_rule(color=INK, opacity=0.4, strokeWidth=0.7)
+        .mark_rule(color=INK, opacity=0.5, strokeWidth=0.8)
         .encode(*axes, x2="leader_x:Q", y2="leader_y:Q")
     )
     texts = [

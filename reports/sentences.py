@@ -186,7 +186,7 @@ def _refusals(comparison: _Comparison) -> list[tuple[str, str]]:
     for index, row in enumerate(comparison.rows):
         if row.verdict != "incompatible":
             continue
-        why = f": {row.note.rstrip('.')}" if row.note else ""
+        why = ", as its witness in the table shows" if row.note else ""
         text = f"{row.name} cannot be dequantized after accumulation{why}."
         following = index + 1
         if following < len(comparison.rows) and comparison.rows[following].depth > row.depth:

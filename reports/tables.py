@@ -319,8 +319,8 @@ def ledger_view(
         for name in fields:
             for index in indices:
                 text = format_number(values[name][index] / unit.size, places)
-                positive = name == "difference" and values[name][index] > 0
-                cells[name][index] = f"+{text}" if positive and text else text
+                signed = name == "difference" and values[name][index] > 0 and text and not text.startswith("<")
+                cells[name][index] = f"+{text}" if signed else text
         before, after = (sum(values[name][index] for index in indices) for name in fields[:2])
         totals = [format_number(value / unit.size, places) or "-" for value in (before, after)]
         sections.append((f"{key[0]}: {label_of(key[1])}, {' to '.join(totals)} {unit.symbol}".rstrip(), indices))

@@ -36,14 +36,13 @@ NO_UNIT = Unit("")
 
 # Binary prefixes for bytes, as memories are sized; decimal (SI) prefixes for the rest.
 _ENERGY = ("fJ", 1e-15), ("pJ", 1e-12), ("nJ", 1e-9), ("uJ", 1e-6), ("mJ", 1e-3), ("J", 1.0)
-# Cycles are nanoseconds long: up to 10 ms a latency is a count of microseconds, so that schemes a percent
-# apart read apart.
-_TIME = ("ps", 1e-12), ("ns", 1e-9), ("us", 1e-6), ("ms", 1e-2), ("s", 1.0)
+_TIME = ("ps", 1e-12), ("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)
 _POWER = ("nW", 1e-9), ("uW", 1e-6), ("mW", 1e-3), ("W", 1.0)
 _BYTES = ("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0**2), ("GiB", 1024.0**3), ("TiB", 1024.0**4)
-# One square millimetre is a million square micrometres: anything from 0.01 mm2 up reads better in mm2.
-_AREA = ("um2", 1e-12), ("mm2", 1e-8)
-_SIZE_OF = {"mm2": 1e-6, "ms": 1e-3}
+_AREA = ("um2", 1e-12), ("mm2", 1e-6)
+# From how much on a unit is used, where that is not one of it. Up to ten thousand microseconds or microjoules are
+# written as such, so that schemes a percent apart read apart; a hundredth of a square millimetre is still mm2.
+_LEAST = {"ms": 1e-2, "mJ": 1e-2, "mm2": 1e-8}
 _DELAY_PRODUCT = tuple((f"{symbol} s", size) for symbol, size in _ENERGY)
 
 SCALED: dict[str, tuple[tuple[tuple[str, float], ...], float]] = {
@@ -117,7 +116,7 @@ def choose_unit(name: str, values: Iterable[float]) -> Unit:
     Returns
     -------
     unit
-        The largest unit that the median magnitude reaches (areas: from 0.01 mm2 up in mm2).
+        The largest unit that the median magnitude reaches (ms and mJ: ten of it; mm2: a hundredth of it).
 
     Examples
     --------
@@ -134,9 +133,9 @@ def choose_unit(name: str, values: Iterable[float]) -> Unit:
     ladder, own = SCALED[suffix]
     magnitudes = sorted(abs(value) for value in values if math.isfinite(value) and value)
     middle = magnitudes[len(magnitudes) // 2] * own if magnitudes else own
-    reached = [symbol for symbol, least in ladder if middle >= least * (1 - 1e-12)]
-    symbol = reached[-1] if reached else ladder[0][0]
-    return Unit(symbol, _SIZE_OF.get(symbol, dict(ladder)[symbol]) / own)
+    reached = [(symbol, size) for symbol, size in ladder if middle >= _LEAST.get(symbol, size) * (1 - 1e-12)]
+    symbol, size = reached[-1] if reached else ladder[0]
+    return Unit(symbol, size / own)
 
 
 def decimals(values: Iterable[float]) -> int:
@@ -219,7 +218,7 @@ def format_values(name: str, values: Sequence[float], unit: Unit | None = None) 
     else:
         places = decimals(shown)
         if suffix == "_ratio":
-            places = max(2, places)
+            places = max(2, min(places, 3 if min(filter(None, map(abs, shown)), default=1.0) >= 0.01 else 4))
     return unit, [format_number(value, places) for value in shown]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, write_frame
+from hwsim.cli.shared import console, print_json, progress, records, save_svg, write_frame
+
+if TYPE_CHECKING:
+    from hwsim.comparison import Comparison
 
 
 @click.command()
@@ -24,6 +28,7 @@ from hwsim.cli.shared import console, print_json, progress, records, write_frame
     "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
 )
 @click.option("--parquet", type=click.Path(path_type=Path), help="Write rows to a .parquet file.")
+@click.option("--svg", type=click.Path(path_type=Path), help="Save what is printed as a picture.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page with plots.")
 def compare(
     workload: str,
@@ -36,6 +41,7 @@ def compare(
     as_json: bool,
     csv: Path | None,
     parquet: Path | None,
+    svg: Path | None,
     html: Path | None,
 ) -> None:
     """Put quantization schemes side by side: verdict, error, latency, energy, area.
@@ -67,19 +73,17 @@ def compare(
     if as_json:
         print_json(records(frame))
     elif str(csv) != "-":
-        _print(result, per_layer=per_layer, explain=explain)
+        _print(result, per_layer=per_layer, explain=explain, svg=svg)
 
 
-def _print(result: object, *, per_layer: bool, explain: bool) -> None:
-    from hwsim.comparison import Comparison
+def _print(result: Comparison, *, per_layer: bool, explain: bool, svg: Path | None) -> None:
     from reports import compare_table, layers_table, ledger_table
 
-    if not isinstance(result, Comparison):
-        msg = f"result must be a Comparison, not {type(result).__name__}"
-        raise TypeError(msg)
-    out = console()
+    out = console(record=svg is not None)
     out.print(compare_table(result.schemes, result.metadata, out.width))
     if per_layer:
         out.print(layers_table(result.layers, result.metadata, out.width))
     if explain:
         out.print(ledger_table(result.ledger, result.metadata, out.width))
+    if svg is not None:
+        save_svg(out, svg, "hwsim compare")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,36 @@ if TYPE_CHECKING:
     from hwsim.simulation import Progress
 
 
-def console() -> Console:
-    """Console for results: no colour and no wrapping surprises when piped."""
+def console(*, record: bool = False) -> Console:
+    """Console for results: no colour when piped. `record` keeps what is printed for `save_svg`."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, soft_wrap=False, record=record)
+
+
+def save_svg(recorded: Console, path: Path, title: str) -> None:
+    """Save what a recording console printed as a picture that refers to nothing outside itself."""
+    from rich.terminal_theme import DEFAULT_TERMINAL_THEME
+
+    svg = recorded.export_svg(title=title, theme=DEFAULT_TERMINAL_THEME)
+    own = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
+    write_text(path, own.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it can not be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def test_suffixes_are_the_longest_known_unit(name: str, expected: tuple[str, str
         ("energy_pj", 999.0, "pJ", 999.0),
         ("energy_pj", 1e3, "nJ", 1.0),
         ("energy_pj", 4.2e6, "uJ", 4.2),
-        ("energy_pj", 4.2e9, "mJ", 4.2),
+        ("energy_pj", 9.9e9, "uJ", 9.9e3),
+        ("energy_pj", 4.2e10, "mJ", 42.0),
+        ("energy_delay_pj_s", 4.2e9, "mJ s", 4.2),
         ("latency_us", 1311.0, "us", 1311.0),
         ("latency_us", 10_000.0, "ms", 10.0),
         ("latency_us", 0.25, "ns", 250.0),
@@ -125,3 +127,9 @@ def test_a_unit_given_is_the_unit_shown() -> None:
 )
 def test_quantities_in_sentences_carry_their_unit(name: str, value: float, typeset: bool, text: str) -> None:
     assert format_quantity(name, value, typeset=typeset) == text
+
+
+def test_ratios_have_three_decimals_unless_they_are_tiny() -> None:
+    assert format_values("latency_ratio", [1.0, 0.0909, 0.25])[1] == ["1.000", "0.091", "0.250"]
+    assert format_values("latency_ratio", [1.0, 0.0045, 0.005])[1] == ["1.0000", "0.0045", "0.0050"]
+    assert format_values("latency_ratio", [1.0, 2.0])[1] == ["1.00", "2.00"]

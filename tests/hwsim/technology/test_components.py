@@ -116,6 +116,56 @@ def test_saturation_costs_a_multiplexer_a_bit(node: Technology) -> None:
     assert clamped.energy_pj - plain.energy_pj == pytest.approx(stage.energy_pj, rel=1e-9)
 
 
+def test_a_saturating_mac_adds_the_same_clamp(node: Technology) -> None:
+    extra = node.integer_mac(8, 8, 24, True).area_um2 - node.integer_mac(8, 8, 24).area_um2
+    assert extra == pytest.approx(node.shifter(24, 2).area_um2, rel=1e-9)
+
+
+def test_requantizers_shift_the_whole_product_or_its_high_half(node: Technology) -> None:
+    # rq_core in designs.v: the product is 24 + 16 bits; the doubling profile adds over it and shifts 24 bits.
+    fixed, double = node.requantizer("fixed", 24, 16), node.requantizer("fixed", 24, 16, True)
+    product = node.multiplier(24, 16).area_um2
+    assert fixed.area_um2 == pytest.approx(product + node.rounding_shift(40).area_um2, rel=1e-12)
+    nudge = node.adder(40).area_um2
+    assert double.area_um2 == pytest.approx(product + nudge + node.rounding_shift(24).area_um2, rel=1e-12)
+
+
+def test_quantizers_shrink_with_the_significand(node: Technology) -> None:
+    # Aligning shifter: 24 + 8 bits for fp32 to int8, 8 + 4 for bf16 to int4.
+    full, small = node.float_to_int("fp32", 8), node.float_to_int("bf16", 4)
+    assert small.area_um2 == pytest.approx(full.area_um2 * 12 / 32, rel=1e-12)
+    frontend = node.quantizer("bf16", 4)
+    assert frontend.area_um2 == pytest.approx(node.float_mul("bf16").area_um2 + small.area_um2, rel=1e-12)
+
+
+def test_an_absolute_maximum_has_one_end_and_a_negation(node: Technology) -> None:
+    both, one = node.range_scan(16), node.range_scan(16, "absmax")
+    assert one.area_um2 == pytest.approx(both.area_um2 / 2 + node.adder(16).area_um2 / 2, rel=1e-12)
+    assert node.range_scan("fp16", "absmax").area_um2 == pytest.approx(both.area_um2 / 2, rel=1e-12)
+
+
+def test_bands_of_synthesised_units_are_wire_load_and_default_arithmetic() -> None:
+    # Nangate45, random operands: 32-bit adder 0.30291 + 0.15361 pJ of wire; 8x8 multiplier by the tool 0.96973 + 0.52081.
+    node = Technology.load("45nm-nangate")
+    adder = node.adder(32)
+    assert adder.low_pj == pytest.approx(0.30291, rel=0.02)
+    assert adder.high_pj == pytest.approx(0.30291 + 2 * 0.15361, rel=0.02)
+    product = node.multiplier(8, 8)
+    assert product.low_pj == pytest.approx(0.42752, rel=0.02)
+    assert product.high_pj == pytest.approx(0.96973 + 0.52081, rel=0.02)
+    assert product.high_um2 == pytest.approx(472.15, rel=0.13)
+
+
+def test_delays_meet_the_synthesised_paths() -> None:
+    # OpenSTA, ns: array 8x8 1.1095, 32-bit adder 1.1459, flip-flop 0.0822, fp32 add 5.3945.
+    node = Technology.load("45nm-nangate")
+    assert node.multiplier(8, 8).delay_ns == pytest.approx(1.1095, rel=0.02)
+    assert node.adder(32).delay_ns == pytest.approx(1.1459, rel=0.04)
+    assert node.register(9).delay_ns == pytest.approx(0.0822, rel=1e-6)
+    assert node.float_add("fp32").delay_ns == pytest.approx(5.3945, rel=1e-6)
+    assert node.integer_mac(8, 8, 32).delay_ns == pytest.approx(2.5484, rel=0.10)
+
+
 def test_gate_equivalents_are_areas_over_the_nand_of_the_library() -> None:
     # NAND2 X1: 0.798 um2 in Nangate45, 0.0875 in ASAP7, 3.754 in sky130hd.
     for name, nand in [("45nm-horowitz", 0.798), ("7nm-asap7", 0.0875), ("130nm-sky130", 3.754)]:

@@ -196,6 +196,13 @@ def test_scaled_costs_carry_the_warning() -> None:
     assert (scaled.node_nm, scaled.voltage_v) == (28, 0.9)
     sram, sram_before = scaled.sram(32768, 64), base.sram(32768, 64)
     assert sram.read_pj == pytest.approx(sram_before.read_pj * factors.energy, rel=1e-12)
+    assert cost.delay_ns is not None
+    assert before.delay_ns is not None
+    assert cost.delay_ns == pytest.approx(before.delay_ns * factors.delay, rel=1e-12)
+    many, many_before = scaled.sram(1048576, 64, 8), base.sram(1048576, 64, 8)
+    bank, bank_before = scaled.sram(131072, 64), base.sram(131072, 64)
+    wire, wire_before = many.read_pj - bank.read_pj, many_before.read_pj - bank_before.read_pj
+    assert wire == pytest.approx(wire_before * factors.energy * factors.area**0.5, rel=1e-9)
     assert scaled.codebook(16, 8).area_um2 == pytest.approx(base.codebook(16, 8).area_um2 * factors.area, rel=1e-12)
     assert scaled.wire().nominal == pytest.approx(0.24 * factors.energy, rel=1e-12)
     assert scaled.dram("DDR4").nominal == base.dram("DDR4").nominal

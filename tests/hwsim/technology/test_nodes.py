@@ -140,6 +140,10 @@ def test_a_lender_without_anchors_raises(tmp_path: Path) -> None:
             {"leakage_uw_per_um2__low": 0.5},
             "leakage_uw_per_um2: Value error, low <= nominal <= high must hold, not 0.5, 0.02, 0.03",
         ),
+        (
+            {"leakage_uw_per_um2__nominal": 0.005},
+            "leakage_uw_per_um2: Value error, low <= nominal <= high must hold, not 0.01, 0.005, 0.03",
+        ),
         ({"node_nm": None}, "node_nm: Field required"),
     ],
 )

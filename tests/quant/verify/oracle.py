@@ -1,7 +1,7 @@
 """The truth about scale layouts, from the definitions: Python integers and Fractions, nothing of the package.
 
 A contraction is a dictionary of operand, output and reduction labels with sizes and, for convolutions, equations
-``image = stride * out + dilation * tap - padding``. Scales are distinct primes, so that products of scales are equal only
+``image = stride * out + dilation * tap - padding``. Scales are distinct primes, so that products are equal only
 if the same scales were used (unique factorization).
 """
 
