@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Part, Shape, block_extrema, block_shape, parts, spread, tile_of, tiles
+from .blocks import TILE, Part, Shape, block_extrema, block_shape, parts, spread, tile_of, tiles
 from .formats import FP32, FloatArray, FloatFormat, IntArray, IntFormat, Rounding
 from .inputs import as_layout, check_finite, check_tensor
 from .layout import ScaleLayout
@@ -420,17 +420,20 @@ def _apply(
     offset = None if zero is None else zero.astype(work)
     if not isinstance(rounding, Rounding):  # rounders see the quotients in C order
         with np.errstate(over="ignore"):
-            quotient = rounding(x / spread(scale, cell, x.shape)).astype(work)
+            whole = rounding(x / spread(scale, cell, x.shape)).astype(work)
         if offset is not None:
-            quotient += spread(offset, cell, x.shape)
-        return codes, _store(quotient, fmt, codes)
+            whole += spread(offset, cell, x.shape)
+        return codes, _store(whole, fmt, codes)
     saturated = 0
+    scratch = np.empty(min(x.size, TILE), np.float32)  # one for all tiles: fresh memory costs page faults
     for part in parts(x.shape, cell):
         view, out, divisor = part.view(x), part.view(codes), part.scales(scale)
         shift = None if offset is None else part.scales(offset)
         for index in tiles(view.shape):
+            tile = view[index]
+            quotient: FloatArray = scratch[: tile.size].reshape(tile.shape)
             with np.errstate(over="ignore"):
-                quotient = view[index] / tile_of(index, divisor)
+                np.divide(tile, tile_of(index, divisor), out=quotient)
             round_into(quotient, rounding, quotient)
             quotient = quotient.astype(work, copy=False)
             if shift is not None:
@@ -452,8 +455,9 @@ def _store(rounded: FloatArray, fmt: IntFormat, out: IntArray) -> int:
 def _dequantize_part(part: Part, values: npt.NDArray[Any], scale: Float32, zero: IntArray | None, out: Float32) -> None:
     view, target, factor = part.view(values), part.view(out), part.scales(scale)
     shift = None if zero is None else part.scales(zero)
+    exact = np.float32 if values.dtype.itemsize <= 2 else np.int64  # holds the difference of codes
     for index in tiles(view.shape):
-        tile = view[index]
+        tile: npt.NDArray[Any] = view[index]
         if shift is not None:
-            tile = tile.astype(np.int64) - tile_of(index, shift)
-        np.multiply(tile.astype(np.float32), tile_of(index, factor), out=target[index])
+            tile = tile.astype(exact) - tile_of(index, shift).astype(exact)
+        np.multiply(tile, tile_of(index, factor), out=target[index], dtype=np.float32, casting="same_kind")

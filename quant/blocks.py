@@ -18,8 +18,11 @@ Shape = tuple[int, ...]
 Index = tuple[slice, ...]
 _T = TypeVar("_T", bound=np.generic)
 
-TILE = 1 << 15
-"""Elements handled at once: with its intermediate results, half of a 512 KiB cache at float32."""
+TILE = 1 << 16
+"""Elements handled at once, so that intermediate results stay in a cache."""
+
+SHORT = 64
+"""Longest row that is reduced by halving."""
 
 
 def block_shape(block_size: Sequence[int], shape: Shape) -> Shape:
@@ -89,7 +92,7 @@ def tile_of(index: Index, x: npt.NDArray[_T]) -> npt.NDArray[_T]:
 
 
 def block_extrema(x: npt.NDArray[_T], block: Shape) -> tuple[npt.NDArray[_T], npt.NDArray[_T]]:
-    """Smallest and largest value of each block, in one pass over `x`.
+    """Find the smallest and largest value of each block, in one pass over `x`.
 
     Returns
     -------
@@ -100,13 +103,23 @@ def block_extrema(x: npt.NDArray[_T], block: Shape) -> tuple[npt.NDArray[_T], np
     hi = np.empty_like(lo)
     for part in parts(x.shape, block):
         view, low, high = part.view(x), part.scales(lo), part.scales(hi)
-        reduced = tuple(range(1, view.ndim, 2))
         low[...] = high[...] = view[tuple(slice(0, 1) if i % 2 else slice(None) for i in range(view.ndim))]
         for index in tiles(view.shape):
-            tile, tile_low, tile_high = view[index], tile_of(index, low), tile_of(index, high)
-            np.minimum(tile_low, tile.min(axis=reduced, keepdims=True), out=tile_low)
-            np.maximum(tile_high, tile.max(axis=reduced, keepdims=True), out=tile_high)
+            for ufunc, found in ((np.minimum, low), (np.maximum, high)):
+                so_far = tile_of(index, found)
+                ufunc(so_far, _reduce_tile(ufunc, view[index]), out=so_far)
     return lo, hi
+
+
+def _reduce_tile(ufunc: np.ufunc, tile: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """Reduce the odd axes of a tile.
+
+    numpy reduces short rows one by one. Halving them with one operation over all rows is several times faster.
+    """
+    while tile.shape[-1] % 2 == 0 and tile.shape[-1] <= SHORT:
+        tile = ufunc(tile[..., ::2], tile[..., 1::2])
+    reduced: npt.NDArray[_T] = ufunc.reduce(tile, axis=tuple(range(1, tile.ndim, 2)), keepdims=True)
+    return reduced
 
 
 def block_reduce(ufunc: np.ufunc, x: npt.NDArray[_T], block: Shape) -> npt.NDArray[_T]:
