@@ -145,7 +145,7 @@ def test_an_absolute_maximum_has_one_end_and_a_negation(node: Technology) -> Non
 
 
 def test_bands_of_synthesised_units_are_wire_load_and_default_arithmetic() -> None:
-    # Nangate45, random operands: 32-bit adder 0.30291 + 0.15361 pJ of wire; 8x8 multiplier by the tool 0.96973 + 0.52081.
+    # Nangate45, random operands: 32-bit adder 0.30291 + 0.15361 pJ of wire; 8x8 by the tool 0.96973 + 0.52081.
     node = Technology.load("45nm-nangate")
     adder = node.adder(32)
     assert adder.low_pj == pytest.approx(0.30291, rel=0.02)
