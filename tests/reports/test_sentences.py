@@ -28,7 +28,7 @@ def test_the_best_by_the_stated_rule_are_those_of_the_frame() -> None:
 def test_factors_to_the_baseline_are_right() -> None:
     energy = SCHEMES.set_index("scheme")["energy_pj"]
     sentence = answer(headlines(SCHEMES, METADATA), "Least energy")
-    assert f"{energy['fp32'] / energy['w8a8-asym-act']:.3g} times less than fp32" in sentence
+    assert f"{energy['fp32'] / energy['w8a8-asymmetric-activations']:.3g} times less than fp32" in sentence
 
 
 def test_losses_are_named() -> None:
