@@ -12,36 +12,37 @@ if TYPE_CHECKING:
 
 
 def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:
-    """Repair the operands whose scales vary along the reduction.
+    """Apply the first of a verdict's repairs, cheapest at run time first, that a scheme can express.
 
-    Activation scales of each channel move into the weights before these are quantized, which is exact in the reals
-    and costs no pass over the activations; what is left is one scale for the tensor (static) or for each token
-    (dynamic). Weight scales move from the reduction to the output channels, offline.
+    Smoothing moves the whole activation scale of each channel into the weights before these are quantized;
+    requantizing only changes layouts. A static scheme, which can not know the scale of a token beforehand, then has
+    one scale for the tensor where the repair leaves one for each token.
 
     Parameters
     ----------
     scheme
         The refused scheme.
     verdict
-        Why it was refused; names the operands at fault.
+        Why a layer of it was refused.
 
     Returns
     -------
     scheme, note
-        A scheme that runs and what was done; None if the scheme's own products of activations are at fault, or
-        nothing this function can move is.
+        A scheme that runs and what was done; None if no repair can be expressed.
     """
-    operands = {varying.operand for varying in verdict.varying}
-    if scheme.activation is None or scheme.weight is None or scheme.weight.code != "affine" or not operands:
+    if scheme.activation is None or scheme.weight is None or scheme.weight.code != "affine":
         return None
-    changes: dict[str, object] = {}
-    done = []
-    if "lhs" in operands:
-        outer = "per_tensor" if scheme.strategy == "static" else "per_token"
-        changes |= {"smooth": Smooth(alpha=1.0).model_dump(), "activation__layout": outer}
-        done.append("the scale of each k moved into the weights before quantizing them")
-    if "rhs" in operands:
-        changes["weight__layout"] = "per_channel"
-        done.append("weights scaled for each output channel")
-    fixed = scheme.replace(name=f"{scheme.name}-folded", **changes)
-    return fixed, f"repairs {scheme.name}: {'; '.join(done)}"
+    at_fault = {varying.operand for varying in verdict.varying}
+    for repair in verdict.repairs:
+        if repair.name != "smooth" and not repair.name.startswith("requantize"):
+            continue
+        changes: dict[str, object] = {}
+        if repair.name == "smooth":
+            changes["smooth"] = Smooth(alpha=1.0).model_dump()
+        if "lhs" in at_fault:
+            changes["activation__layout"] = "per_tensor" if scheme.strategy == "static" else "per_token"
+        if "rhs" in at_fault:
+            changes["weight__layout"] = "per_channel"
+        suffix = repair.name.split()[0].replace("requantize", "requantized").replace("smooth", "smoothed")
+        return scheme.replace(name=f"{scheme.name}-{suffix}", **changes), f"repairs {scheme.name}: {repair.does}"
+    return None
