@@ -82,6 +82,26 @@ class Composites(Primitives):
             basis=(*cost.basis, f"activity {activity}: {mean:.3f} of random operands ({low:.3f} to {high:.3f})"),
         )
 
+    def zero_activity(self, zero_share: Number) -> Number:
+        """Return data-dependent MAC energy by the share of products with a zero operand, relative to random operands.
+
+        Parameters
+        ----------
+        zero_share : 0..1
+            Share of multiply-accumulates in which an operand is zero, counted on actual integers.
+
+        Returns
+        -------
+        share
+            For `Cost.at_activity`: a chain of lines through the simulated gaussian operands (0), the half-zero
+            activations (1/2) and a zero operand (1).
+        """
+        low, high = np.min(zero_share), np.max(zero_share)
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(f"zero_share must be in 0..1, not {low if not low >= 0.0 else high}")
+        ends = [self.library.activity(name)[1] for name in ("gaussian", "relu", "zero")]
+        return _plain(np.interp(zero_share, [0.0, 0.5, 1.0], ends))
+
     def _accumulation(self, a: Number, b: Number, c: Number) -> Cost:
         """Adder and register of an array MAC: areas as they are, energy as the simulated MACs leave to them."""
         adder, register = self.adder(c), self.register(c)

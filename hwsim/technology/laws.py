@@ -33,7 +33,7 @@ FEATURES: Mapping[str, Callable[..., Any]] = {
     "b": lambda _, b, *__: b,
     "c": lambda _, __, c: c,
     "a*b": lambda a, b, *_: a * b,
-    "a+b": lambda a, b, *_: a + b,
+    "(a+b)": lambda a, b, *_: a + b,
     "max(a,b)": lambda a, b, *_: _max(a, b),
     "min(a,b)": lambda a, b, *_: _min(a, b),
     "log2(b)": lambda _, b, *__: _log2(b),

@@ -19,11 +19,11 @@ Variant = Literal["array", "default"]
 # Which features describe a kind of design. Why these: docs/technology.md.
 _ARRAY_MULTIPLIER = {
     "area_um2": ("a*b", "max(a,b)", "min(a,b)"),
-    "energy_pj": ("a*b", "a+b"),
-    "delay_ns": ("a+b", "1"),
+    "energy_pj": ("a*b", "(a+b)"),
+    "delay_ns": ("(a+b)", "1"),
 }
 # The tool's own multipliers compress partial products in a tree of logarithmic depth.
-_DEFAULT_MULTIPLIER = ("a*b", "a+b", "max(a,b)*log2(min(a,b))")
+_DEFAULT_MULTIPLIER = ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))")
 _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "adder": {"area_um2": ("a", "1"), "energy_pj": ("a", "1"), "delay_ns": ("a", "1")},
     "register": {"area_um2": ("a",), "energy_pj": ("a",), "delay_ns": ("1",)},
@@ -39,7 +39,7 @@ _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "ternary_multiplier": {"area_um2": ("a",)},
     "codebook": {"area_um2": ("a*b",), "delay_ns": ("log2(b)",)},
     "codebook_read": {"area_um2": ("a*b",)},
-    "mac": {"area_um2": ("a*b", "a+b", "c")},
+    "mac": {"area_um2": ("a*b", "(a+b)", "c")},
     "pe_ws": {"area_um2": ("a*b", "c")},
 }
 _POWER = {"comparator", "maximum", "int_to_float"}

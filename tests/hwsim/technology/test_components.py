@@ -310,6 +310,20 @@ def test_costs_add_scale_and_chain() -> None:
         _ = mul + 1  # type: ignore[operator]
 
 
+def test_zeros_among_the_operands_save_data_energy(node: Technology) -> None:
+    shares = node.zero_activity(np.array([0.0, 0.25, 0.5, 1.0]))
+    gaussian, relu = (node.library.activity(name)[1] for name in ("gaussian", "relu"))
+    assert list(shares[[0, 2]]) == [gaussian, relu]
+    assert shares[1] == pytest.approx((gaussian + relu) / 2, rel=1e-12)
+    assert (np.diff(shares) < 0).all()
+    assert shares[3] < 0.05
+    mac = node.integer_mac(8, 8, 32)
+    half = mac.at_activity(node.zero_activity(0.5)).energy_pj
+    assert half == pytest.approx(node.integer_mac(8, 8, 32, activity="relu").energy_pj, rel=1e-12)
+    with pytest.raises(ValueError, match=r"^zero_share must be in 0..1, not 1.5$"):
+        node.zero_activity(1.5)
+
+
 def test_activity_moves_data_energy_and_not_the_clock() -> None:
     register = Technology.load("45nm-nangate").register(32)
     still = register.at_activity(0.0)
