@@ -6,15 +6,22 @@ while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**5
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from quant.formats import IntArray
 
 _SINGLE_LIMIT = 1 << 24
 _DOUBLE_LIMIT = 1 << 53
 _SHORTEST_SINGLE_BLOCK = 64
+_PIECE = 1 << 15
+_WORTH_A_SESSION = 1 << 27
 
 
 def magnitude(x: IntArray) -> int:
@@ -38,26 +45,66 @@ def exact_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArra
     -------
     product : dtype [b, m, n]
     """
-    k = lhs.shape[-1]
-    largest = max(1, magnitude(lhs) * magnitude(rhs))
-    block = _SINGLE_LIMIT // largest
-    real: np.dtype[Any] = np.dtype(np.float32)
-    if block < min(k, _SHORTEST_SINGLE_BLOCK):
-        block, real = _DOUBLE_LIMIT // largest, np.dtype(np.float64)
-    blocks = max(1, -(-k // block))
-    block = max(1, -(-k // blocks))
-    out = np.zeros((lhs.shape[0], lhs.shape[1], rhs.shape[2]), dtype)
-    for start in range(0, k, block):
-        part = np.matmul(lhs[:, :, start : start + block].astype(real), rhs[:, start : start + block].astype(real))
-        if start == 0:
-            out = _to_integers(part, dtype)
-        else:
-            out += _to_integers(part, dtype)
+    batch, m, k = lhs.shape
+    n = rhs.shape[2]
+    if m * k * n >= _WORTH_A_SESSION and dtype == np.int32 and lhs.dtype.itemsize == rhs.dtype.itemsize == 1:
+        from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
+
+        if onnx_gemm.is_exact():
+            return np.stack([onnx_gemm.product(lhs[b], rhs[b]) for b in range(batch)])
+    return blas_product(lhs, rhs, dtype)
+
+
+def blas_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArray:
+    """Multiply as `exact_product` does, on numpy's BLAS alone."""
+    batch, m, k = lhs.shape
+    n = rhs.shape[2]
+    out = np.zeros((batch, m, n), dtype)
+    if not out.size or not k:
+        return out
+    block, real = _blocking(k, magnitude(lhs) * magnitude(rhs))
+    a, b = np.empty((m, block), real), np.empty((block, n), real)
+    part = np.empty((m, n), real)
+    for i in range(batch):
+        for start in range(0, k, block):
+            size = min(block, k - start)
+            np.copyto(a[:, :size], lhs[i, :, start : start + size])
+            np.copyto(b[:size], rhs[i, start : start + size])
+            np.matmul(a[:, :size], b[:size], out=part)
+            _add_integers(out[i].reshape(-1), part.reshape(-1))
     return out
 
 
-def _to_integers(part: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> IntArray:
-    if part.dtype == np.float64 and dtype.itemsize < part.dtype.itemsize:
-        # A float too large for int32 converts to anything; by way of int64 its low bits stay.
-        return part.astype(np.int64).astype(dtype)
-    return part.astype(dtype)
+def _blocking(k: int, largest: int) -> tuple[int, np.dtype[Any]]:
+    """Return the length of the blocks of the reduction, and the float type in which their sums are exact."""
+    real: np.dtype[Any] = np.dtype(np.float32)
+    block = _SINGLE_LIMIT // max(1, largest)
+    if block < min(k, _SHORTEST_SINGLE_BLOCK):
+        block, real = _DOUBLE_LIMIT // max(1, largest), np.dtype(np.float64)
+    return -(-k // -(-k // block)), real
+
+
+def _add_integers(out: IntArray, part: npt.NDArray[Any]) -> None:
+    """Add sums held in floats, a piece that stays in cache at a time."""
+    for start in range(0, out.size, _PIECE):
+        piece = part[start : start + _PIECE]
+        if out.dtype.itemsize < piece.dtype.itemsize:
+            # A float too large for int32 converts to anything; by way of int64 its low bits stay.
+            piece = piece.astype(np.int64)
+        out[start : start + _PIECE] += piece.astype(out.dtype)
+
+
+@functools.cache
+def _blas() -> Any:
+    try:
+        threadpoolctl = importlib.import_module("threadpoolctl")
+    except ImportError:
+        # Without it BLAS and the panels compete for processors: slower, the same integers.
+        return None
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread inside a ``with``, if threadpoolctl is installed."""
+    controller = _blas()
+    return contextlib.nullcontext() if controller is None else controller.limit(limits=1)

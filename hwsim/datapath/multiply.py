@@ -12,6 +12,7 @@ from quant.formats import IntArray, IntFormat, Overflow
 
 from . import steps
 from .accumulator import Accumulator
+from .certified import Outcome, accumulate_by_steps, accumulate_certified, can_hold
 from .gemm import exact_product, magnitude
 from .operands import Stacks, as_initial, as_integers, check_product_fits, stack
 from .walk import raise_first_overflow, walk
@@ -223,10 +224,28 @@ def _registers(job: _Job) -> IntArray:
     accumulator = job.accumulator
     if _order_free(job):
         return _wrapped(job)
-    records = walk(job.stacks.lhs, job.stacks.rhs, job.start(), accumulator)
-    if Overflow.TRAP in {accumulator.overflow, accumulator.tree_overflow, accumulator.spill_overflow}:
-        raise_first_overflow(job.stacks.lhs, job.stacks.rhs, job.start(), accumulator, records.first, job.stacks.shape)
-    return records.register
+    lhs, rhs, start = job.stacks.lhs, job.stacks.rhs, job.start()
+    real = can_hold(lhs, rhs, start, accumulator)
+    if real is None or not lhs.size or not rhs.size:
+        records = walk(lhs, rhs, start, accumulator)
+        outcome = Outcome(records.register, (records.first >= 0).astype(np.uint8))
+    elif _clamps_only(accumulator):
+        outcome = accumulate_certified(lhs, rhs, start, accumulator, real)
+    else:
+        outcome = accumulate_by_steps(lhs, rhs, start, accumulator, real)
+    if outcome.hit is not None:
+        raise_first_overflow(lhs, rhs, start, accumulator, outcome.hit, job.stacks.shape)
+    return outcome.register
+
+
+def _clamps_only(accumulator: Accumulator) -> bool:
+    """Tell whether the register clamps or traps and nothing else happens to the sums."""
+    return (
+        accumulator.overflow is not Overflow.WRAP
+        and accumulator.tree_bits is None
+        and accumulator.spill_steps is None
+        and not accumulator.dropped_bits
+    )
 
 
 def _order_free(job: _Job) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,11 @@ from . import steps
 from .accumulator import Accumulator, AccumulatorOverflowError
 
 _OVERFLOW_CODES = {Overflow.WRAP: 0, Overflow.SATURATE: 1, Overflow.TRAP: 2}
+
+
+def overflow_code(overflow: Overflow) -> int:
+    """Return the number by which the kernels know an overflow rule."""
+    return _OVERFLOW_CODES[overflow]
 
 
 class Walk(NamedTuple):
@@ -72,15 +77,15 @@ def settings(accumulator: Accumulator) -> npt.NDArray[np.int64]:
     return np.array(
         [
             *accumulator.range,
-            _OVERFLOW_CODES[accumulator.overflow],
+            overflow_code(accumulator.overflow),
             accumulator.dot_depth,
             accumulator.tree_bits is not None,
             *tree,
-            _OVERFLOW_CODES[accumulator.tree_overflow],
+            overflow_code(accumulator.tree_overflow),
             accumulator.dropped_bits,
             accumulator.spill_steps or 0,
             *accumulator.spill_range,
-            _OVERFLOW_CODES[accumulator.spill_overflow],
+            overflow_code(accumulator.spill_overflow),
         ],
         np.int64,
     )
@@ -91,18 +96,18 @@ def raise_first_overflow(
     rhs: IntArray,
     initial: IntArray,
     accumulator: Accumulator,
-    first: IntArray,
+    marks: npt.NDArray[Any],
     shape: tuple[int, ...],
 ) -> None:
-    """Raise for the first output whose record shows an overflow that a trapping register caught.
+    """Raise for the first marked output in which a trapping register leaves its range.
 
     Raises
     ------
     AccumulatorOverflowError
         With output (an index into `shape`), step and value.
     """
-    for flat in np.flatnonzero(first >= 0):
-        b, m, n = (int(i) for i in np.unravel_index(flat, first.shape))
+    for flat in np.flatnonzero(marks):
+        b, m, n = (int(i) for i in np.unravel_index(flat, marks.shape))
         output = tuple(int(i) for i in np.unravel_index(flat, shape))
         trace([int(x) for x in lhs[b, m]], [int(x) for x in rhs[b, :, n]], int(initial[b, m, n]), accumulator, output)
 
