@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_SCALED = re.compile(r"(?P<base>.+)@(?P<nm>\d+)nm(?:,(?P<volts>\d+(?:\.\d+)?)V)?")
 _SHIPPED: dict[tuple[type, str], Technology] = {}
 
 
@@ -41,13 +43,18 @@ class Technology(Composites):
         Parameters
         ----------
         name
-            One of `technology_names`, or the path of a file ending in ``.yaml``.
+            One of `technology_names`, or the path of a file ending in ``.yaml``; followed by ``@28nm`` or
+            ``@28nm,0.9V`` for `scaled_to` that node and supply.
 
         Raises
         ------
         ValueError
             If the name is unknown, or a field of the file is wrong: one line a field, with file, field and rule.
         """
+        scaled = _SCALED.fullmatch(str(name))
+        if scaled is not None:
+            volts = scaled["volts"]
+            return cls.load(scaled["base"]).scaled_to(int(scaled["nm"]), None if volts is None else float(volts))
         # Technologies do not change, so that the shipped ones are shared with what they remember.
         key = (cls, str(name))
         if key not in _SHIPPED:
@@ -59,8 +66,10 @@ class Technology(Composites):
 
     @property
     def name(self) -> str:
-        """Name of the node."""
-        return self.node.name
+        """Name of the node, with what it is scaled to: `load` takes it back."""
+        if not self.scaling.warning:
+            return self.node.name
+        return f"{self.node.name}@{self.node_nm}nm,{self.voltage_v:g}V"
 
     @property
     def node_nm(self) -> int:
@@ -144,6 +153,4 @@ class Technology(Composites):
         return pd.DataFrame(self.bibliography())
 
     def __repr__(self) -> str:
-        return f"Technology.load({self.name!r})" + (
-            f".scaled_to({self.node_nm}, {self.voltage_v:g})" if self.scaling.warning else ""
-        )
+        return f"Technology.load({self.name!r})"

@@ -206,7 +206,13 @@ def test_scaled_costs_carry_the_warning() -> None:
     assert scaled.codebook(16, 8).area_um2 == pytest.approx(base.codebook(16, 8).area_um2 * factors.area, rel=1e-12)
     assert scaled.wire().nominal == pytest.approx(0.24 * factors.energy, rel=1e-12)
     assert scaled.dram("DDR4").nominal == base.dram("DDR4").nominal
-    assert "scaled_to(28" in repr(scaled)
+    assert repr(scaled) == "Technology.load('45nm-horowitz@28nm,0.9V')"
+    again = Technology.load(scaled.name)
+    assert again.integer_mac(8, 8, 32).energy_pj == cost.energy_pj
+    assert Technology.load("45nm-horowitz@28nm").voltage_v == pytest.approx(0.9, abs=0.02)
+    assert Technology.load("45nm-horowitz@45nm").name == "45nm-horowitz"
+    with pytest.raises(ValueError, match=r"^technology must be one of .* not '45nm-horowitz@28'$"):
+        Technology.load("45nm-horowitz@28")
 
 
 def test_scaling_outside_the_paper_raises() -> None:
