@@ -13,12 +13,12 @@ rounded to the stated format in the stated order:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from quant.outliers import smooth
 
 from hwsim import datapath
 from hwsim import plan as steps
@@ -26,8 +26,9 @@ from hwsim.lowering import operands
 from quant.affine import QTensor, quantize
 from quant.codes import quantize_codebook, quantize_pow2
 from quant.contraction import Contraction
-from quant.formats import FloatFormat, Format, Overflow, parse_format
+from quant.formats import FloatFormat, Format, IntFormat, Overflow, parse_format
 from quant.layout import ScaleLayout, parse_layout
+from quant.outliers import smooth
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -69,7 +70,8 @@ class Prepared:
     static
         Scales and zero point of ``lhs``, ``rhs`` and ``out`` that calibration fixed.
     migration : float32 [k]
-        What activations are divided by before they are quantized; None without smoothing.
+        What activations are divided by before they are quantized, with an axis for each of `shared_labels`; None
+        without smoothing.
     bias : float32 [n]
         None without one.
     """
@@ -141,14 +143,19 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
     Raises
     ------
     ValueError
-        If a tensor does not fit its layout or is not finite.
+        If a tensor does not fit its layout or is not finite, or the layer's bias is missing.
     """
+    if plan.layer.bias is not None and bias is None:
+        msg = f"bias must be given for layer {plan.layer.name}, which has one"
+        raise ValueError(msg)
     lhs, rhs = operands(plan.layer, plan.scheme)
     constant = plan.layer.rhs_kind == "weight"
     migration = _migration(plan, samples)
     lhs_samples, rhs_values = samples.lhs, samples.rhs
     if migration is not None:
-        lhs_samples, rhs_values = lhs_samples / migration, rhs_values * migration[:, np.newaxis]
+        contraction = Contraction.parse(plan.layer.contraction)
+        lhs_samples = lhs_samples / _along(migration, contraction, contraction.lhs)
+        rhs_values = rhs_values * _along(migration, contraction, contraction.rhs)
     static: dict[str, QTensor] = {}
     for step in plan.steps:
         if isinstance(step, steps.Quantize) and not step.dynamic:
@@ -219,11 +226,14 @@ class _State:
         """Do one step."""
         match step:
             case steps.Migrate():
-                self.lhs = self.lhs / self._needed(self.prepared.migration)
+                x = self.lhs if step.folded else step.source.round(self.lhs)
+                self.lhs = x / _along(self._needed(self.prepared.migration), self.contraction, self.contraction.lhs)
             case steps.Quantize(operand="out"):
                 self._quantize_result()
             case steps.Quantize():
                 x = self.lhs if step.operand == "lhs" else self._needed(self.rhs)
+                if step.dynamic and not (step.operand == "lhs" and self.prepared.migration is not None):
+                    x = step.source.round(x)  # as it came from memory
                 self.q[step.operand] = _quantized(
                     self.operands[step.operand], x, self.prepared.static.get(step.operand)
                 )
@@ -330,13 +340,22 @@ class _State:
             terms = self._correction(start, stop, offline=False)
             if self._preloads_terms:
                 terms = terms - self._correction(start, stop, offline=True)
-            self.sums[index] = self._wrapped(self.sums[index].astype(np.int64) + terms)
+            self.sums[index] = self._fitted(self.sums[index].astype(np.int64) + terms, stop - start)
 
-    def _wrapped(self, sums: IntArray) -> IntArray:
-        """Corrections pass through an adder as wide as the accumulator."""
-        bits = self.accelerator.accumulator.bits
-        half = 1 << (bits - 1)
-        return np.asarray(((sums + half) & ((1 << bits) - 1)) - half) if bits < 64 else sums
+    def _fitted(self, sums: IntArray, step: int) -> IntArray:
+        """Bring a sum into the accumulator: preloads and corrections overflow as products do."""
+        form = IntFormat(self.accelerator.accumulator.bits)
+        match Overflow(self.accelerator.accumulator.overflow):
+            case Overflow.WRAP:
+                return np.asarray(((sums - form.lo) & ((1 << form.bits) - 1)) + form.lo) if form.bits < 64 else sums
+            case Overflow.SATURATE:
+                return np.asarray(np.clip(sums, form.lo, form.hi))
+            case Overflow.TRAP:
+                outside = np.argwhere((sums < form.lo) | (sums > form.hi))
+                if len(outside):
+                    at = tuple(int(i) for i in outside[0])
+                    raise datapath.AccumulatorOverflowError(at, step, int(sums[at]), form.name)
+                return sums
 
     def _add_bias(self, step: steps.AddBias) -> None:
         bias = self.prepared.bias
@@ -349,9 +368,9 @@ class _State:
         if bias is not None:
             # int32 bias at scale lhs_scale * rhs_scale with zero point 0 (TensorFlow Lite 8-bit specification)
             initial = initial + np.rint(bias / (lhs_scale * rhs_scale).astype(np.float64)).astype(np.int64)
-        if not all(q.zero_point is None for q in (self.q["lhs"], self.q["rhs"])):
+        if self._preloads_terms and not all(q.zero_point is None for q in (self.q["lhs"], self.q["rhs"])):
             initial = initial + self._correction(0, self.plan.mac.k, offline=True)
-        self.initial = self._wrapped(initial)
+        self.initial = self._fitted(initial, 0)
 
     def _rescale(self, step: steps.RescalePartialSums) -> None:
         dtype = np.float32 if step.kind == "float" else np.float64
@@ -359,7 +378,13 @@ class _State:
         for (start, _), sums in zip(self._segments(), self.sums, strict=True):
             lhs_scale, rhs_scale = self._scales(start)
             total += (lhs_scale.astype(dtype) * rhs_scale.astype(dtype)) * sums.astype(dtype)
-        self.values = total.astype(np.float32)
+        values = total.astype(np.float32)
+        # The bias joins before the carrier rounds, if there is one.
+        self.values = values if self.plan.layer.bias is not None else _rounded(values, self._carrier)
+
+    @property
+    def _carrier(self) -> Format:
+        return parse_format(self.plan.scheme.carrier)
 
     def _dequantize(self, step: steps.Dequantize) -> None:
         lhs_scale, rhs_scale = self._scales(0)
@@ -405,11 +430,33 @@ def _quantized(operand: Operand, x: Float32, like: QTensor | None = None) -> QTe
     return quantize_operand(x, operand.spec, operand.layout, like)
 
 
+def shared_labels(contraction: Contraction) -> tuple[str, ...]:
+    """Labels of both operands, in the order of rhs: those of the batch, then those that are summed."""
+    shared = [label for label in contraction.rhs if label in contraction.lhs]
+    return tuple(sorted(shared, key=lambda label: label not in contraction.out))
+
+
 def _migration(plan: Plan, samples: Samples) -> Float32 | None:
     if plan.scheme.smooth is None or not any(isinstance(s, steps.Migrate) for s in plan.steps):
         return None
-    absmax = np.abs(samples.lhs).reshape(-1, samples.lhs.shape[-1]).max(axis=0)
-    return np.asarray(smooth(absmax, samples.rhs, plan.scheme.smooth.alpha), np.float32)
+    contraction = Contraction.parse(plan.layer.contraction)
+    labels = shared_labels(contraction)
+    batch = len(contraction.batch)
+    flat: list[Float32] = []
+    for x, axes in ((samples.lhs, contraction.lhs), (samples.rhs, contraction.rhs)):
+        front = np.moveaxis(x, [axes.index(label) for label in labels], range(len(labels)))
+        sizes = front.shape[: len(labels)]
+        flat.append(front.reshape(math.prod(sizes[:batch]), math.prod(sizes[batch:]), -1))
+    factors = [smooth(np.abs(a).max(axis=-1), w, plan.scheme.smooth.alpha) for a, w in zip(*flat, strict=True)]
+    return np.asarray(factors, np.float32).reshape(sizes)
+
+
+def _along(migration: Float32, contraction: Contraction, axes: tuple[str, ...]) -> Float32:
+    """Spread smoothing factors over an operand."""
+    labels = shared_labels(contraction)
+    ordered = migration.transpose([labels.index(axis) for axis in axes if axis in labels])
+    sizes = iter(ordered.shape)
+    return ordered.reshape([next(sizes) if axis in labels else 1 for axis in axes])
 
 
 def _output_layout(plan: Plan) -> ScaleLayout:
