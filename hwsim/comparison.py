@@ -244,9 +244,9 @@ def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str,
     """
     machine = scaled_to_area(result, budget_um2)
     plans = plan_network(network, result.scheme, machine)
-    built, readings = read_plans(plans, machine, result.technology)
-    cycles = sum(timing.total_cycles for _, timing, _ in readings)
-    energy_pj = float(sum(spent.total_pj for _, _, spent in readings))
+    built, layers = read_plans(plans, machine, result.technology)
+    cycles = sum(layer.timing.total_cycles for layer in layers)
+    energy_pj = float(sum(layer.energy.total_pj for layer in layers))
     macs = sum(plan.mac.macs for plan in plans)
     return {
         "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from quant.errors import sqnr_db
 
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, Energy, area, energy
+from hwsim.cost.pricing import BANDS
 from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
 from hwsim.technology import Technology
@@ -76,12 +77,22 @@ class Recording:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """Everything known about one layer under one scheme; `sqnr_db` None where it was not measured or is exact."""
+    """Everything known about one layer under one scheme.
+
+    Parameters
+    ----------
+    energy, low, high
+        At nominal prices and at the edges of the band that their sources support.
+    sqnr_db
+        None where it was not measured or the result is the reference itself.
+    """
 
     plan: Plan
     timing: Timing
     energy: Energy
-    sqnr_db: float | None
+    low: Energy
+    high: Energy
+    sqnr_db: float | None = None
 
     def to_row(self, cycle_ns: float) -> dict[str, Any]:
         """Flat row with units in the names."""
@@ -101,6 +112,8 @@ class LayerResult:
             "bound": timing.bound,
             "latency_us": timing.total_cycles * cycle_ns * 1e-3,
             "energy_pj": self.energy.total_pj,
+            "energy_low_pj": self.low.total_pj,
+            "energy_high_pj": self.high.total_pj,
             **self.energy.parts(),
             "weight_bytes": plan.weight_bytes,
             "dram_read_bytes": timing.dram.read_bits / 8,
@@ -176,6 +189,8 @@ class Result:
             "utilization": macs / (array.rows * array.columns * array.dot_depth * cycles),
             "latency_us": self.latency_us,
             "energy_pj": self.energy_pj,
+            "energy_low_pj": float(sum(layer.low.total_pj for layer in layers)),
+            "energy_high_pj": float(sum(layer.high.total_pj for layer in layers)),
             **{name: sum(part[name] for part in parts) for name in parts[0]},
             "area_um2": self.built.total_um2,
             **self.built.parts(),
@@ -213,15 +228,16 @@ def plan_network(network: Network, scheme: Scheme, accelerator: Accelerator) -> 
 
 def read_plans(
     plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
-) -> tuple[Area, list[tuple[Plan, Timing, Energy]]]:
+) -> tuple[Area, tuple[LayerResult, ...]]:
     """Area of the machine for all plans, and time and energy of each."""
     everything = tuple(plans)
     built = area(everything, accelerator, technology)
-    readings = []
+    layers = []
     for plan in everything:
         timing = closed_form(plan, accelerator)
-        readings.append((plan, timing, energy(plan, timing, accelerator, technology, built)))
-    return built, readings
+        low, nominal, high = (energy(plan, timing, accelerator, technology, built, band) for band in BANDS)
+        layers.append(LayerResult(plan, timing, nominal, low, high))
+    return built, tuple(layers)
 
 
 def simulate(
@@ -266,13 +282,12 @@ def simulate(
     chosen, machine = Scheme.load(scheme), Accelerator.load(accelerator)
     technology = Technology.load(machine.technology)
     plans = plan_network(network, chosen, machine)
-    built, readings = read_plans(plans, machine, technology)
-    errors: dict[str, float | None] = {}
+    built, layers = read_plans(plans, machine, technology)
     carried = None
     if numerics:
         shared = recording or Recording(network)
         errors, carried = measure_errors(network, plans, machine, shared, progress)
-    layers = tuple(LayerResult(plan, timing, spent, errors.get(plan.layer.name)) for plan, timing, spent in readings)
+        layers = tuple(replace(layer, sqnr_db=errors[layer.plan.layer.name]) for layer in layers)
     return Result(network.name, chosen, machine, technology, layers, built, carried)
 
 
