@@ -174,9 +174,7 @@ def _given(
             msg = f"{operand}_codes must be {number} integers of shape {shape}, not {known.dtype} {known.shape}"
             raise ValueError(msg)
         if zero is not None:
-            msg = (
-                f"{operand}_zero must be left out where {operand}_codes are given, as code 0 is then not 0, not {zero}"
-            )
+            msg = f"{operand}_zero must be left out where {operand}_codes are given, not {zero}"
             raise ValueError(msg)
         return Given(checked, operand, known)
     return Given(checked)
