@@ -37,6 +37,9 @@ from .thresholds import RangeMethod, block_range
 
 Code = Literal["affine", "pow2", "codebook"]
 
+LARGE = 1 << 23
+"""Elements from which compiled passes pay for loading numba."""
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -272,7 +275,7 @@ def quantize(
     cell = cell_shape((scale_layout,) if other is None else (scale_layout, other), values.shape)
     if scale is not None:
         scales, zero = _given(scale, zero_point, values.shape, scale_layout, other, fmt)
-        check_finite(*block_extrema(values, values.shape))
+        check_finite(*_extrema(values, values.shape))
     else:
         if zero_point is not None:
             msg = "zero_point must come with a scale, not alone"
@@ -318,7 +321,7 @@ def _bounds(
     x: Float32, cell: Shape, chosen: RangeMethod | Range, percentile: float, fmt: IntFormat, symmetric: bool
 ) -> Range:
     """Range of each cell, by a method or as given."""
-    lo, hi = block_extrema(x, cell)
+    lo, hi = _extrema(x, cell)
     check_finite(lo, hi)
     if not isinstance(chosen, Range):
         return block_range(x, cell, Range(lo, hi), chosen, fmt, symmetric, percentile)
@@ -406,6 +409,19 @@ def _fitted(name: str, array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any
         raise ValueError(msg) from None
 
 
+def _is_large_matrix(x: Float32) -> bool:
+    return x.ndim == 2 and x.size >= LARGE and x.flags.c_contiguous
+
+
+def _extrema(x: Float32, block: Shape) -> tuple[Float32, Float32]:
+    """Smallest and largest value of each block."""
+    if not _is_large_matrix(x):
+        return block_extrema(x, block)
+    from .kernels import matrix_extrema  # noqa: PLC0415  numba only where it pays
+
+    return matrix_extrema(x, block)
+
+
 def _apply(
     x: Float32,
     cell: Shape,
@@ -415,6 +431,10 @@ def _apply(
     rounding: Rounding | Rounder,
 ) -> tuple[IntArray, int]:
     """Codes of `x`, and how many values were outside the format."""
+    if rounding is Rounding.HALF_EVEN and fmt.bits <= 22 and _is_large_matrix(x):
+        from .kernels import quantize_matrix  # noqa: PLC0415  numba only where it pays
+
+        return quantize_matrix(x, cell, scale, zero, fmt)
     codes = np.empty(x.shape, fmt.dtype)
     work = np.dtype(np.float32 if fmt.bits <= 22 else np.float64)  # holds q + zero_point exactly
     offset = None if zero is None else zero.astype(work)
