@@ -308,6 +308,7 @@ def measure_errors(
         Signal over noise at the network's output.
     """
     prepared: dict[str, Prepared] = {}
+    runs: dict[str, tuple[Samples, Execution]] = {}
     errors: dict[str, float | None] = {}
     for plan in plans:
         layer = plan.layer
@@ -315,9 +316,14 @@ def measure_errors(
         evaluation = recording.samples(layer, calibration=False)
         prepared[layer.name] = prepare(plan, recording.samples(layer, calibration=True), recording.bias(layer))
         run = _call(prepared[layer.name], evaluation.lhs, evaluation.rhs, accelerator)
+        runs[layer.name] = evaluation, run
         errors[layer.name] = _error(evaluation.out, run.out)
 
     def contract(layer: Layer, lhs: Any, rhs: Any, _: Any) -> Any:
+        recorded, run = runs[layer.name]
+        # Layers that no error has reached yet have been run already.
+        if np.array_equal(lhs, recorded.lhs) and np.array_equal(rhs, recorded.rhs):
+            return run.out
         return _call(prepared[layer.name], lhs, rhs, accelerator).out
 
     out = network.run(network.evaluation, contract)[network.output]
