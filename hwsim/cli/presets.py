@@ -72,6 +72,6 @@ def _technology(name: str | None, *, as_json: bool) -> None:
     from reports import frame_table
 
     out = console()
-    out.print(frame_table(frame, title=f"Constants of {technology.name}", width=out.width))
     for caveat in technology.caveats:
         out.print(f"- {caveat}")
+    out.print(frame_table(frame, title=f"Constants of {technology.name}", width=out.width))
