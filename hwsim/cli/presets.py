@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from hwsim.cli.shared import console, print_json, records
+
+if TYPE_CHECKING:
+    from hwsim.technology import Technology
 
 
 @click.command()
@@ -65,13 +70,38 @@ def _technology(name: str | None, *, as_json: bool) -> None:
         msg = f"technology must be named, not {name!r}; {suggest(name or '', technology_names())}"
         raise ValueError(msg)
     technology = Technology.load(name)
-    frame = technology.bibliography_frame()
     if as_json:
-        print_json(records(frame))
+        print_json(records(technology.bibliography_frame()))
         return
-    from reports import frame_table
+    _print_bibliography(technology)
+
+
+def _print_bibliography(technology: Technology) -> None:
+    """Print constants with a number for each source, then the sources; notes are in the JSON."""
+    from rich.table import Table
 
     out = console()
+    out.print(f"{technology.name}: {technology.node_nm} nm, {technology.voltage_v:g} V", style="bold")
     for caveat in technology.caveats:
         out.print(f"- {caveat}")
-    out.print(frame_table(frame, title=f"Constants of {technology.name}", width=out.width))
+    table = Table("constant", "value", "unit", "nm", "V", "confidence", "source", box=None, pad_edge=False)
+    for name in ("value", "nm", "V", "source"):
+        next(column for column in table.columns if column.header == name).justify = "right"
+    sources: dict[str, int] = {}
+    for entry in technology.bibliography():
+        number = sources.setdefault(f"{entry['source']}{_year(entry)}", len(sources) + 1)
+        cells = (f"{entry['value']:.4g}", entry["unit"], _text(entry["node_nm"]), _text(entry["voltage_v"]))
+        table.add_row(entry["name"], *cells, entry["confidence"], f"[{number}]")
+    out.print(table, markup=False)
+    out.print("\nSources", style="bold")
+    for source, number in sources.items():
+        out.print(f"[{number}] {source}", markup=False)
+
+
+def _year(entry: dict[str, Any]) -> str:
+    year = _text(entry["year"])
+    return f", {year}" if year and year not in entry["source"] else ""
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
