@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ Float32 = npt.NDArray[np.float32]
 def machine(**changes: Any) -> Accelerator:
     """A 3 x 2 array, so that these layers take several folds; fields as `Accelerator.replace` has them."""
     small: dict[str, Any] = {"array__rows": 3, "array__columns": 2, "vector__lanes": 2}
-    return Accelerator.load("edge-16x16").replace(**(small | changes))
+    return _preset().replace(**(small | changes))
+
+
+@functools.cache
+def _preset() -> Accelerator:
+    return Accelerator.load("edge-16x16")
 
 
 def weight_layer(m: int = 5, k: int = 11, n: int = 7, *, bias: bool = True, contraction: str = "mk,kn->mn") -> Layer:
