@@ -97,12 +97,13 @@ def _breakdown(schemes: pd.DataFrame, metadata: Mapping[str, Any], key: str, tot
         {"row": names[i], "end": 0.0 if label is None else totals[i] / unit.size, "text": label or _absent(row)}
         for i, (row, label) in enumerate(zip(rows, labels, strict=True))
     ]
-    picked = alt.selection_point(fields=["part"], bind="legend")
+    picked = alt.selection_point(fields=["part"], bind="legend", name="picked")
     y = alt.Y("row:N", sort=names, title=None, axis=alt.Axis(grid=False, domain=False, ticks=False))
     stems = [label_of(part) for part in parts]
     colours = part_colours([split_suffix(part)[0] for part in parts])
     stack = (
         alt.Chart(alt.InlineData(values=bars))
+        .properties(name="bars")
         .mark_bar(height={"band": 0.74})
         .encode(
             alt.X("value:Q", title=f"{label_of(total)}, {unit.typeset}"),
@@ -194,7 +195,8 @@ def _ratio_panel(
     records: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, domain: tuple[float, float], *, first: bool
 ) -> alt.LayerChart:
     low, high = domain
-    picked = alt.selection_point(fields=["quantity"], bind="legend", name=f"picked_{'a' if first else 'b'}")
+    panel_name = "first" if first else "second"
+    picked = alt.selection_point(fields=["quantity"], bind="legend", name=f"picked_{panel_name}")
     axis = alt.Axis(labels=first, ticks=False, domain=False, grid=True)
     y = alt.Y("row:N", sort=list(names), scale=alt.Scale(domain=list(names)), title=None, axis=axis)
     x = alt.X(
@@ -206,6 +208,7 @@ def _ratio_panel(
     one = alt.Chart(alt.InlineData(values=[{"ratio": 1.0}])).mark_rule(color=INK, opacity=0.5).encode(x)
     points = (
         alt.Chart(alt.InlineData(values=[dict(item) for item in records]))
+        .properties(name=f"points_{panel_name}")
         .mark_point(filled=True, size=60)
         .encode(
             x,

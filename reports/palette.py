@@ -2,7 +2,8 @@
 
 Colours are those of Okabe and Ito (Color Universal Design, 2008), which people of any colour vision tell apart;
 shape or text repeats what colour says. Text takes the colour of its surroundings (``currentColor``), so that a
-chart is readable on light and on dark.
+chart is readable on light and on dark. Views and selections that answer to a reader carry names of their own: those
+that Altair gives count up, and a page would differ from its own second rendering.
 """
 
 from __future__ import annotations

@@ -212,11 +212,12 @@ def _point_layers(
 ) -> list[alt.Chart]:
     data = alt.InlineData(values=list(records))
     styles = verdict_styles({item["verdict"] for item in records})
-    picked = alt.selection_point(fields=["verdict"], bind="legend")
+    picked = alt.selection_point(fields=["verdict"], bind="legend", name="picked")
     opacity = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12))
     names = ["scheme", "verdict", *(name for name in records[0] if name.startswith("fact_"))]
     points = (
         alt.Chart(data)
+        .properties(name="points")
         .mark_point(filled=True, size=90)
         .encode(
             *axes,
