@@ -248,3 +248,24 @@ def two_scales(acc: int, row: Fraction, column: Fraction, bias: Fraction | None)
 
 def convertor(x: int, offset: int, scale: int, shift: int) -> int:
     return rounded(Fraction((x - offset) * scale, 2**shift), "HALF_AWAY")
+
+
+def quantize(x: Fraction, scale: Fraction, zero_point: int, lo: int, hi: int, profile: str) -> int:
+    """Quantize one finite float32 by the rule of a runtime; `scale` is a positive float32."""
+
+    def clamp(value: int) -> int:
+        return min(max(value, lo), hi)
+
+    quotient = to_float(x / scale)
+    match profile:
+        case "exact-even" | "onnxruntime" | "onnx-reference":
+            return clamp(rounded(quotient, "HALF_EVEN") + zero_point)
+        case "tflite-reference":
+            return clamp(rounded(quotient, "HALF_AWAY") + zero_point)
+        case "torch":
+            return clamp(rounded(to_float(x * to_float(1 / scale) + zero_point), "HALF_EVEN"))
+        case "torch-fake" | "xnnpack":
+            return clamp(rounded(to_float(x * to_float(1 / scale)), "HALF_EVEN") + zero_point)
+        case "compressed-tensors":
+            return rounded(min(max(to_float(quotient + zero_point), Fraction(lo)), Fraction(hi)), "HALF_EVEN")
+    raise KeyError(profile)

@@ -16,3 +16,16 @@ from .requantization import output_multiplier as output_multiplier
 from .requantization import requantize as requantize
 from .zero_points import Terms as Terms
 from .zero_points import zero_point_terms as zero_point_terms
+from .convolution import conv2d as conv2d
+from .float_quantization import QUANTIZE_PROFILES as QUANTIZE_PROFILES
+from .float_quantization import QuantizeProfile as QuantizeProfile
+from .float_quantization import dequantize as dequantize
+from .float_quantization import quantize as quantize
+from .onnx_operators import conv_integer as conv_integer
+from .onnx_operators import dequantize_linear as dequantize_linear
+from .onnx_operators import dynamic_quantize_linear as dynamic_quantize_linear
+from .onnx_operators import fully_connected as fully_connected
+from .onnx_operators import matmul_integer as matmul_integer
+from .onnx_operators import qlinear_conv as qlinear_conv
+from .onnx_operators import qlinear_matmul as qlinear_matmul
+from .onnx_operators import quantize_linear as quantize_linear
