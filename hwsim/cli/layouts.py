@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,12 +114,19 @@ def layouts(
     if as_json:
         print_json(found.to_dict())
     else:
-        out = console()
-        for part in explain(found, out.width):
-            out.print(part)
+        _print(lambda width: explain(found, width))
     if require is not None and RANK[found.verdict] < RANK[require]:
         click.echo(f"hwsim: {require} is required, not {found.verdict}: {found.explanation}", err=True)
         ctx.exit(1)
+
+
+def _print(parts: Callable[[int], list[RenderableType]]) -> None:
+    """Print without the spaces that fill lines up to the width."""
+    out = console()
+    with out.capture() as captured:
+        for part in parts(out.width):
+            out.print(part)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=out.is_terminal)
 
 
 def _table(
@@ -145,7 +153,7 @@ def _table(
     if as_json:
         print_json(records(frame))
     else:
-        console().print(LayoutPicture(frame, title))
+        _print(lambda _: [LayoutPicture(frame, title)])
 
 
 def explain(found: Verdict, width: int) -> list[RenderableType]:
