@@ -1,0 +1,18 @@
+"""Run benchmarks by name, or all of them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import benchmarks
+
+names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")]
+chosen = sys.argv[1:] or names
+unknown = [name for name in chosen if name not in names]
+if unknown:
+    sys.exit(f"benchmark must be one of {', '.join(names)}, not {unknown[0]}")
+for name in chosen:
+    print(f"\n== {name}", flush=True)
+    importlib.import_module(f"benchmarks.{name}").main()
