@@ -100,6 +100,20 @@ def test_given_scale_matches_exact_arithmetic_in_every_rounding(mode: Rounding, 
     assert q.saturated == outside > 0
 
 
+def test_division_is_a_division_not_a_reciprocal() -> None:
+    """The pair that FBGEMM names, and others found by search, where ``x * (1 / s)`` rounds to another code."""
+    pairs = [(0.273939937, 0.00214854861)]
+    rng = np.random.default_rng(7)
+    for scale in rng.uniform(0.001, 1, 400).astype(np.float32):
+        x = (np.arange(-99, 100, 2, dtype=np.float32) / 2) * scale
+        differs = np.rint(x / scale) != np.rint(x * (np.float32(1) / scale))
+        pairs += [(float(v), float(scale)) for v in x[differs]]
+    assert len(pairs) > 100
+    for value, scale in pairs:
+        quotient = exact.float32(exact.fraction(np.float32(value)) / exact.fraction(np.float32(scale)))
+        assert quantize([value], "int16", scale=scale).codes[0] == exact.rounded(quotient, "HALF_EVEN")
+
+
 @given(
     values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=12),
     name=st.sampled_from(["int4", "int8_narrow", "u8", "int16"]),
