@@ -396,9 +396,12 @@ class _State:
         out = self.prepared.static["out"]
         lhs_scale, rhs_scale = self._scales(0)
         # Static scales do not vary along tokens: one multiplier for each output channel.
-        multiplier = datapath.output_multiplier(lhs_scale[:, :1], rhs_scale, out.scales[0].reshape(()), step.profile)
+        profile: str | datapath.Profile = step.profile
+        if step.unit == "fixed" and step.multiplier_bits < 32:
+            profile = datapath.multiplier_profile(step.multiplier_bits)
+        multiplier = datapath.output_multiplier(lhs_scale[:, :1], rhs_scale, out.scales[0].reshape(()), profile)
         zero = 0 if out.zero_point is None else int(out.zero_point.reshape(()))
-        codes = datapath.requantize(self.sums[0], multiplier, profile=step.profile, zero_point=zero, output=step.target)
+        codes = datapath.requantize(self.sums[0], multiplier, profile=profile, zero_point=zero, output=step.target)
         self._deliver(codes, out)
 
     def _quantize_result(self) -> None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hwsim.datapath.profiles import multiplier_profile, requantization_profile
 from hwsim.plan import (
     AddBias,
     CorrectZeroPoints,
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     from workloads import Layer
 
 BIAS_BITS = 32
+
+_FLOAT_PROFILES = frozenset(
+    {"float64-away", "xnnpack-fp32", "float32-even", "zero-point-first", "onnx-reference", "gemmini-scale"}
+)
+_ROUNDED_TWICE = frozenset({"gemmlowp-double", "ruy-avx512", "qnnpack-q31"})
 
 
 class IllegalLayoutError(ValueError):
@@ -312,6 +318,9 @@ class _IntegerPlan:
         if output is None:
             msg = f"output of {self.scheme.name} must be given with strategy {self.scheme.strategy}"
             raise ValueError(msg)
+        if output.layout != "per_tensor" or output.code != "affine":
+            msg = f"output of {self.scheme.name} must be affine and per_tensor, not {output.code} and {output.layout}"
+            raise ValueError(msg)
         return output.integer_format
 
     @property
@@ -351,7 +360,9 @@ class _IntegerPlan:
         if self.static:
             self._require_static(operand)
             producer = self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer
-            at = "requantizer" if producer == "contraction" else "producer"
+            # A requantizer delivers what the next layer multiplies only if it was made for that.
+            ready = producer == "contraction" and spec == self.scheme.output and not steps
+            at = "requantizer" if ready else "producer"
         else:
             scales = operand.elements // operand.elements_per_scale
             barrier = operand.elements_per_scale
@@ -422,11 +433,7 @@ class _IntegerPlan:
             steps.append(RescalePartialSums(partial_sums, _rescale_kind(self.verdict.rescale), mac.accumulator_bits))
             steps += bias
         elif self.static:
-            requantizer = self.accelerator.requantizer.multiplier_bits
-            requantize = Requantize(
-                outputs, self.scheme.requantization, mac.accumulator_bits, requantizer, self.output_format
-            )
-            return [*steps, requantize]
+            return [*steps, self.requantize(outputs, mac)]
         else:
             steps += [Dequantize(outputs, mac.accumulator_bits, self.carrier), *bias]
         if self.static and self.scheme.output is not None:
@@ -436,6 +443,28 @@ class _IntegerPlan:
                 )
             )
         return steps
+
+    def requantize(self, outputs: int, mac: MultiplyAccumulate) -> Requantize:
+        """Use the requantizer that the machine has: a narrower multiplier, or none, is another arithmetic."""
+        chosen = requantization_profile(self.scheme.requantization)
+        profile = chosen.name
+        if chosen.real_bias or profile == "nvdla-convertor":
+            msg = f"requantization must be of integer sums by one scale, not {profile}"
+            raise ValueError(msg)
+        bits = self.accelerator.requantizer.multiplier_bits
+        unit: Literal["fixed", "double", "shift", "float"] = "fixed"
+        if profile.startswith("shift-") or profile == "gemmini-shift":
+            unit = "shift"
+        elif profile in _FLOAT_PROFILES:
+            unit = "float"
+        elif bits == 0:
+            msg = f"requantization must be a shift, as this machine has no multiplier for it, not {profile}"
+            raise ValueError(msg)
+        elif bits < 32:
+            profile = multiplier_profile(bits).name
+        elif profile in _ROUNDED_TWICE:
+            unit = "double"
+        return Requantize(outputs, unit, profile, mac.accumulator_bits, bits, self.output_format)
 
     def zero_points(self, mac: MultiplyAccumulate, partial_sums: int) -> list[Step]:
         """Take sums at run time, and the multiply-adds that are not folded into a preloaded constant.

@@ -268,12 +268,14 @@ class MultiplyAccumulate:
     @property
     def component(self) -> Component:
         """The multiply-accumulate unit of one processing element."""
+        lhs_bits, rhs_bits = _signed_bits(self.lhs), _signed_bits(self.rhs)
         match self.unit:
             case "multiply":
-                return Component("integer_mac", (self.lhs.bits, self.rhs.bits, self.accumulator_bits, self.saturate))
+                return Component("integer_mac", (lhs_bits, rhs_bits, self.accumulator_bits, self.saturate))
             case "shift":
                 # bits of the weight code: sign and exponents 0 .. 2**(bits-1) - 2
-                return Component("shift_mac", (self.lhs.bits, (1 << (self.rhs.bits - 1)) - 2, self.accumulator_bits))
+                largest = (1 << (self.rhs.bits - 1)) - 2
+                return Component("shift_mac", (lhs_bits, largest, self.accumulator_bits, self.saturate))
             case "float":
                 name = self.lhs.name if isinstance(self.lhs, FloatFormat) else str(self.lhs)
                 return Component("float_mac", (name,))
@@ -285,6 +287,11 @@ class MultiplyAccumulate:
             Action(self.component, self.macs, Place.ELEMENT),
             Action(Component("register", (self.lhs.bits + self.rhs.bits,)), self.macs, Place.ELEMENT),
         )
+
+
+def _signed_bits(form: Format) -> int:
+    """Width of a signed multiplier's input that holds a format: one more bit for an unsigned one."""
+    return form.bits + (isinstance(form, IntFormat) and not form.signed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,9 +384,18 @@ class AddBias:
 
 @dataclass(frozen=True, slots=True)
 class Requantize:
-    """Multiply accumulators by a fixed-point number, round, add the zero point and saturate."""
+    """Multiply accumulators by a scale, round, add the zero point and saturate.
+
+    Parameters
+    ----------
+    unit
+        ``fixed`` (one product, one rounding shift), ``double`` (rounded twice), ``shift`` or ``float``.
+    profile, multiplier_bits
+        What it computes: the profile of that name, or of a multiplier so wide if the machine's is below 32 bits.
+    """
 
     count: int
+    unit: Literal["fixed", "double", "shift", "float"]
     profile: str
     accumulator_bits: int
     multiplier_bits: int
@@ -388,12 +404,17 @@ class Requantize:
     @property
     def actions(self) -> tuple[Action, ...]:
         """One requantization for each output."""
-        double = self.profile.endswith("double")
-        if self.multiplier_bits == 0:
-            component = Component("requantizer", ("shift", self.accumulator_bits))
-        else:
-            component = Component("requantizer", ("fixed", self.accumulator_bits, self.multiplier_bits, double))
-        return (Action(component, self.count, Place.LANE),)
+        match self.unit:
+            case "fixed" | "double":
+                arguments: tuple[int | str | bool, ...] = (
+                    "fixed",
+                    self.accumulator_bits,
+                    self.multiplier_bits,
+                    self.unit == "double",
+                )
+            case "shift" | "float":
+                arguments = (self.unit, self.accumulator_bits)
+        return (Action(Component("requantizer", arguments), self.count, Place.LANE),)
 
 
 @dataclass(frozen=True, slots=True)

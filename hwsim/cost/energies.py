@@ -78,15 +78,17 @@ def energy(
         If the technology lacks a component or its law does not reach the width.
     """
     mac = vector = 0.0
+    busy = 0  # elements times cycles with a product to add, those of an extra channel included
     for action in (action for step in plan.steps for action in step.actions):
         spent = action.count * timing.repeats[action.per] * energy_pj(price(technology, action.component), band)
         if action.place is Place.ELEMENT:
             mac = mac + spent
+            busy += action.count if action.component == plan.mac.component else 0
         else:
             vector = vector + spent
     array = accelerator.array
     elements = array.rows * array.columns * array.dot_depth
-    idle = timing.compute_cycles * elements - plan.mac.macs
+    idle = timing.compute_cycles * elements - busy
     register = price(technology, Component("register", (plan.mac.register_bits,)))
     # The clock's share of a register is known; its band is that of the whole.
     idle_pj = register.idle_pj * energy_pj(register, band) / register.energy_pj

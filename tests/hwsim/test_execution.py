@@ -332,7 +332,28 @@ def test_codes_equal_those_of_onnxruntime_qlinearmatmul(form: str) -> None:
     assert len(np.unique(case.run.codes.codes)) > 50
 
 
-# ---- narrow accumulators ----
+# ---- narrow requantizers and accumulators ----
+
+
+def test_a_narrow_requantizer_computes_with_its_own_multiplier() -> None:
+    case = Case(weight_layer(), Scheme.load("w8a8-static"), machine(requantizer__multiplier_bits=4))
+    out = case.prepared.static["out"]
+
+    def code(index: exact.Index, products: list[exact.Term]) -> int:
+        first = products[0]
+        acc = sum(t.a * t.w for t in products) + case.integer_bias(index, first)
+        scale = reference.to_double(
+            reference.to_double(first.a_scale * first.w_scale) / exact.fraction(out.scales[0].reshape(())[()])
+        )
+        multiplier, shift = reference.quantize_multiplier(scale, 4)
+        value = reference.rounded(Fraction(acc * multiplier, 2**3) / Fraction(2) ** shift, "HALF_UP")
+        return min(max(value, -128), 127)
+
+    assert case.run.codes is not None
+    assert case.run.codes.codes.tolist() == exact.each(case.terms(), code).tolist()
+    wide = Case(weight_layer(), Scheme.load("w8a8-static"))
+    assert wide.run.codes is not None
+    assert case.run.codes.codes.tolist() != wide.run.codes.codes.tolist()
 
 
 def narrow(bits: int, overflow: str, depth: int = 1) -> hwsim.Accelerator:
