@@ -70,3 +70,5 @@ from .verify import layout_table as layout_table
 from .verify import layouts_for as layouts_for
 from .adaptive import adaptive_round as adaptive_round
 from .adaptive import output_square_error as output_square_error
+from .product import ProductQuantizer as ProductQuantizer
+from .product import ProductTables as ProductTables

@@ -463,6 +463,38 @@ def test_ranges_that_are_none_are_refused(lo: list[float], hi: list[float], text
         Range(lo, hi)
 
 
+def test_scale_from_range_is_what_quantize_uses() -> None:
+    x = normal((4, 9))
+    for name, symmetric in (("int8", True), ("int4_narrow", True), ("u8", False), ("int6", False)):
+        q = quantize(x, name, "m:1", axes="mk", symmetric=symmetric)
+        bounds = Range(x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True))
+        scale, zero = scale_from_range(bounds, name, symmetric)
+        np.testing.assert_array_equal(scale, q.scales[0])
+        assert (zero is None) == symmetric
+        if zero is not None:
+            np.testing.assert_array_equal(zero, q.zero_point)
+    with pytest.raises(ValueError, match=r"^x must not be negative in the symmetric unsigned format u8, not -1.0: "):
+        scale_from_range(Range([-1.0], [1.0]), "u8")
+
+
+@pytest.mark.parametrize(
+    ("power", "bound", "exponent"),
+    [
+        ("even", 2 - 2.0**-7, -5),  # 127.5 / 64 rounds up to 2
+        ("even", 2 - 2.0**-7 - 2.0**-23, -6),
+        ("rceil", 127.0, 0),
+        ("rceil", 127.00001, 1),
+        ("rceil", 63.5, -1),
+        ("floor", 2.0, -5),
+        ("floor", 1.9999999, -6),
+        ("ceil", 2.0, -5),
+        ("ceil", 2.0000002, -4),
+    ],
+)
+def test_power_scales_at_the_edges_of_their_derivations(power: Power, bound: float, exponent: int) -> None:
+    assert power_scale(f32([bound]), 127, power)[0] == 2.0**exponent
+
+
 def test_scale_from_range_extends_to_zero() -> None:
     for lo, hi, scale, zero in ((1.0, 4.0, 4 / 255, 0), (-4.0, -1.0, 4 / 255, 255), (0.0, 0.0, 1.0, 0)):
         got, point = scale_from_range(Range([lo], [hi]), "u8", symmetric=False)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.affine import quantize
-from quant.codes import entropy_bits, kmeans, quantize_codebook, quantize_pow2
+from quant.codes import entropy_bits, kmeans, nearest_entry, quantize_codebook, quantize_pow2
 from quant.formats import FP16
 from tests.quant import exact
 
@@ -115,6 +115,23 @@ def test_kmeans_is_at_least_as_good_as_that_of_scikit_learn(entries: int) -> Non
         ours = np.min((x[:, None] - found) ** 2, axis=1).sum()
         peer = cluster.KMeans(entries, n_init=2, random_state=0).fit(x[:, None].astype(np.float64))
         assert ours <= 1.001 * peer.inertia_
+
+
+def test_kmeans_of_much_data_is_at_a_local_optimum() -> None:
+    """Every centroid is the mean of the values nearest to it: nothing that Lloyd's step could still improve."""
+    x = heavy((20_000,)).astype(np.float64)
+    for entries in (4, 16):
+        centroids = kmeans(x, entries)
+        nearest = np.abs(x[:, None] - centroids).argmin(axis=1)
+        means = [x[nearest == i].mean() for i in range(entries)]
+        np.testing.assert_allclose(centroids, means, rtol=1e-9)
+
+
+def test_midway_between_two_entries_the_lower_is_taken() -> None:
+    table = np.array([-4, 0, 2, 9], np.int8)
+    np.testing.assert_array_equal(
+        nearest_entry(np.array([-2, 1, 5.5, 5.5001, -99], np.float32), table), [0, 1, 2, 3, 0]
+    )
 
 
 def test_kmeans_of_few_values_repeats_the_last() -> None:
