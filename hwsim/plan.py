@@ -58,7 +58,9 @@ class Component:
 
 _LABELS: dict[str, Callable[..., str]] = {
     "integer_mac": lambda a, b, c, saturate: f"{a}x{b}-bit MAC into {c} bits{', saturating' if saturate else ''}",
-    "shift_mac": lambda a, shift, c: f"{a}-bit shift-by-0..{shift} MAC into {c} bits",
+    "shift_mac": lambda a, shift, c, saturate: (
+        f"{a}-bit shift-by-0..{shift} MAC into {c} bits{', saturating' if saturate else ''}"
+    ),
     "dot_product": lambda depth, a, b, c: f"{depth}-deep {a}x{b}-bit dot product into {c} bits",
     "float_mac": lambda fmt: f"{fmt} MAC",
     "register": lambda bits: f"{bits}-bit register",
@@ -73,7 +75,7 @@ _LABELS: dict[str, Callable[..., str]] = {
     "dequantizer": lambda bits, fmt: f"{bits}-bit to {fmt} dequantizer",
     "codebook": lambda entries, bits: f"{entries}-entry {bits}-bit table",
     "requantizer": lambda kind, bits, multiplier=0, _=False: (
-        f"{bits}-bit shift requantizer" if kind == "shift" else f"{bits}x{multiplier}-bit requantizer"
+        f"{bits}x{multiplier}-bit requantizer" if kind == "fixed" else f"{bits}-bit {kind} requantizer"
     ),
 }
 

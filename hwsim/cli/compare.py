@@ -77,10 +77,13 @@ def compare(
 
 
 def _print(result: Comparison, *, per_layer: bool, explain: bool, svg: Path | None) -> None:
-    from reports import compare_table, layers_table, ledger_table
+    from reports import compare_table, headlines, layers_table, ledger_table
 
     out = console(record=svg is not None)
     out.print(compare_table(result.schemes, result.metadata, out.width))
+    out.print("\nIn short", style="bold")
+    for sentence in headlines(result.schemes, result.metadata):
+        out.print(f"- {sentence}")
     if per_layer:
         out.print(layers_table(result.layers, result.metadata, out.width))
     if explain:
