@@ -295,15 +295,17 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
         "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
         "formats; float units are taken as pipelined to the clock.",
         f"SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
-        f"{'the fp32 result'}; a scheme's figure averages noise over signal across contractions. "
+        "the fp32 result; a scheme's figure averages noise over signal across contractions. "
         "Block SQNR carries errors from layer to layer to the end of the network.",
         f"Static ranges come from: {network.calibration_source}. Errors are measured on: {network.evaluation_source}.",
     ]
+    counted = ""
     if functions:
-        assumptions.append(
-            f"Functions between contractions ({functions}) run in fp32 in the error and are not counted in "
-            "latency, energy or area; quantizing their results is."
+        counted = (
+            f"Functions between contractions ({functions.replace('_', ' ')}) run in fp32 in the error and are not "
+            "counted in latency, energy or area; quantizing their results is."
         )
+        assumptions.append(counted)
     return {
         "title": f"{network.name} on {machine.name}",
         "workload": network.name,
@@ -313,6 +315,7 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
         "technology": machine.technology,
         "baseline": base.name,
         "assumptions": assumptions,
+        "counted": counted,
         "sources": [f"Workload: {network.source}", f"Machine: {machine.source}"],
         "energy_parts": list(ENERGY_PARTS),
         "area_parts": list(AREA_PARTS),

@@ -43,6 +43,6 @@ def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:
             changes["activation__layout"] = "per_tensor" if scheme.strategy == "static" else "per_token"
         if "rhs" in at_fault:
             changes["weight__layout"] = "per_channel"
-        suffix = repair.name.split()[0].replace("requantize", "requantized").replace("smooth", "smoothed")
-        return scheme.replace(name=f"{scheme.name}-{suffix}", **changes), f"repairs {scheme.name}: {repair.does}"
+        name = f"{scheme.name}+{repair.name.split()[0]}"
+        return scheme.replace(name=name, **changes), f"repairs {scheme.name}: {repair.does}"
     return None

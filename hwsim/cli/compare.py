@@ -84,6 +84,8 @@ def _print(result: Comparison, *, per_layer: bool, explain: bool, svg: Path | No
     out.print("\nIn short", style="bold")
     for sentence in headlines(result.schemes, result.metadata):
         out.print(f"- {sentence}")
+    if result.metadata["counted"]:
+        out.print(f"- {result.metadata['counted']}")
     if per_layer:
         out.print(layers_table(result.layers, result.metadata, out.width))
     if explain:
