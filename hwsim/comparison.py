@@ -24,6 +24,7 @@ from hwsim.simulation import (
     simulate,
 )
 from quant.scheme import Scheme
+from workloads import FunctionKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -287,14 +288,15 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
 
     machine = reference.accelerator
     array = machine.array
-    functions = ", ".join(dict.fromkeys(f.kind for f in network.functions)) if network.functions else ""
+    kinds = (FunctionKind(f.kind) for f in network.functions)
+    functions = ", ".join(dict.fromkeys(kind.replace("_", " ") for kind in kinds if not kind.moves_only))
     assumptions = [
         f"{machine.name}: {array.rows} x {array.columns} elements, {array.dataflow.replace('_', ' ')}, "
         f"{machine.clock_mhz:g} MHz, {machine.accumulator.bits}-bit accumulators, {machine.technology}.",
         "Layers run one after the other; operands and results of each go through DRAM.",
         "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
         "formats; float units are taken as pipelined to the clock.",
-        f"SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
+        "SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
         "the fp32 result; a scheme's figure averages noise over signal across contractions. "
         "Block SQNR carries errors from layer to layer to the end of the network.",
         f"Static ranges come from: {network.calibration_source}. Errors are measured on: {network.evaluation_source}.",
@@ -302,7 +304,7 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
     counted = ""
     if functions:
         counted = (
-            f"Functions between contractions ({functions.replace('_', ' ')}) run in fp32 in the error and are not "
+            f"Functions between contractions ({functions}) run in fp32 in the error and are not "
             "counted in latency, energy or area; quantizing their results is."
         )
         assumptions.append(counted)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from quant.errors import sqnr_db
 
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, Energy, area, energy
@@ -17,6 +16,7 @@ from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
 from hwsim.technology import Technology
 from hwsim.timing import Timing, closed_form
+from quant.errors import sqnr_db
 from quant.scheme import Scheme
 
 if TYPE_CHECKING:
