@@ -66,7 +66,7 @@ _LABELS: dict[str, Callable[..., str]] = {
     "register": lambda bits: f"{bits}-bit register",
     "adder": lambda bits: f"{bits}-bit adder",
     "multiplier": lambda a, b: f"{a}x{b}-bit multiplier",
-    "shifter": lambda bits, _: f"{bits}-bit shifter",
+    "shifter": lambda bits, positions: f"{bits}-bit shifter of {positions} positions",
     "float_add": lambda fmt: f"{fmt} adder",
     "float_mul": lambda fmt: f"{fmt} multiplier",
     "int_to_float": lambda bits: f"{bits}-bit to float converter",
@@ -74,8 +74,10 @@ _LABELS: dict[str, Callable[..., str]] = {
     "quantizer": lambda fmt, bits: f"{fmt} to {bits}-bit quantizer",
     "dequantizer": lambda bits, fmt: f"{bits}-bit to {fmt} dequantizer",
     "codebook": lambda entries, bits: f"{entries}-entry {bits}-bit table",
-    "requantizer": lambda kind, bits, multiplier=0, _=False: (
-        f"{bits}x{multiplier}-bit requantizer" if kind == "fixed" else f"{bits}-bit {kind} requantizer"
+    "requantizer": lambda kind, bits, multiplier=0, twice=False: (
+        f"{bits}x{multiplier}-bit requantizer{', rounding twice' if twice else ''}"
+        if kind == "fixed"
+        else f"{bits}-bit {kind} requantizer"
     ),
 }
 

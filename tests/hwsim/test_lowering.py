@@ -283,7 +283,7 @@ def test_repairs_are_legal_and_keep_the_rest_of_the_scheme() -> None:
     assert found is not None
     fixed, note = found
     assert note.startswith("repairs w8a8-channel-in: ")
-    assert fixed.name == "w8a8-channel-in-smoothed"
+    assert fixed.name == "w8a8-channel-in+smooth"
     for layer in (weight_layer(), attention_layer(), values_layer()):
         assert hwsim.lower(layer, fixed, machine()).verdict_name == "once"
     assert (fixed.strategy, fixed.output, fixed.attention) == (scheme.strategy, scheme.output, scheme.attention)

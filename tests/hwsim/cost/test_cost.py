@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim import plan as steps
+from hwsim.cost import Area, Energy, area, energy
+from hwsim.cost.pricing import BANDS, price
+from hwsim.technology import Technology
+from hwsim.timing import Timing, closed_form
+from quant import Scheme
+from tests.hwsim.machines import attention_layer, machine, weight_layer
+from workloads import Layer
+
+TECHNOLOGY = Technology.load("45nm-horowitz")
+
+
+class Reading:
+    """A plan with its time, area and energy."""
+
+    def __init__(self, layer: Layer, scheme: str | Scheme, **changes: Any) -> None:
+        self.machine = machine(**changes)
+        self.plan = hwsim.lower(layer, Scheme.load(scheme), self.machine)
+        self.timing: Timing = closed_form(self.plan, self.machine)
+        self.built: Area = area([self.plan], self.machine, TECHNOLOGY)
+        self.energy: Energy = self.spent("nominal")
+
+    def spent(self, band: Any) -> Energy:
+        return energy(self.plan, self.timing, self.machine, TECHNOLOGY, self.built, band)
+
+
+def close(got: float, expected: float) -> None:
+    assert math.isclose(got, expected, rel_tol=1e-12), (got, expected)
+
+
+def buffer_pj(reads: int, writes: int, capacity: int) -> float:
+    """Bits read and written through a buffer of eight 64-bit banks."""
+    bank = TECHNOLOGY.sram(capacity, 64, 8)
+    return float((reads * bank.read_pj + writes * bank.write_pj) / 64)
+
+
+def test_energy_of_a_static_layer_by_hand() -> None:
+    """5 x 11 x 7 with bias on 3 x 2 elements: 2 x 4 tiles of 11 + 3 cycles."""
+    got, t = Reading(weight_layer(), "w8a8-static"), TECHNOLOGY
+    close(got.energy.mac_pj, 385 * (t.integer_mac(8, 8, 32).energy_pj + t.register(16).energy_pj))
+    cycles = 2 * 4 * (11 + 3)
+    assert got.timing.compute_cycles == cycles
+    close(got.energy.clock_pj, (cycles * 6 - 385) * t.register(8 + 8 + 32).idle_pj)
+    quantized = 55 * t.quantizer("fp32", 8).energy_pj
+    close(got.energy.vector_pj, quantized + 35 * t.requantizer("fixed", 32, 32, True).energy_pj)
+    close(
+        got.energy.sram_pj,
+        buffer_pj(4 * 55 * 8, 55 * 8, 262144)  # lhs goes in once for each of 4 column tiles
+        + buffer_pj(2 * 77 * 8, 77 * 8, 262144)  # rhs for each of 2 row tiles
+        + buffer_pj(35 * 8, 35 * 8, 65536),
+    )
+    bits = 55 * 8 + (77 * 8 + 32) + 7 * 32 + 35 * 8  # one fp32 weight scale, int32 bias
+    close(got.energy.dram_pj, bits * t.dram("LPDDR4").nominal)
+    close(got.energy.leakage_pj, got.built.leakage_uw * got.timing.total_cycles * 4 * 1e-3)  # 250 MHz: 4 ns
+
+
+def test_area_and_leakage_of_a_static_layer_by_hand() -> None:
+    got, t = Reading(weight_layer(), "w8a8-static"), TECHNOLOGY
+    parts = got.built.parts()
+    close(parts["array_um2"], 6 * (t.integer_mac(8, 8, 32).area_um2 + t.register(16).area_um2))
+    lane = [t.quantizer("fp32", 8), t.requantizer("fixed", 32, 32, True)]
+    close(parts["vector_um2"], 2 * sum(c.area_um2 for c in lane))
+    assert parts["edge_um2"] == 0
+    memories = [t.sram(262144, 64, 8), t.sram(262144, 64, 8), t.sram(65536, 64, 8)]
+    close(parts["sram_um2"], sum(m.area_um2 for m in memories))
+    leaks = [6 * t.integer_mac(8, 8, 32).leakage_uw, 6 * t.register(16).leakage_uw]
+    close(got.built.leakage_uw, sum(leaks) + 2 * sum(c.leakage_uw for c in lane) + sum(m.leakage_uw for m in memories))
+
+
+def test_energy_of_a_dynamic_layer_by_hand() -> None:
+    got, t = Reading(weight_layer(), "w8a8-dynamic"), TECHNOLOGY
+    vector = 55 * (t.range_scan("fp16", "absmax").energy_pj + t.quantizer("fp16", 8).energy_pj)
+    vector += 35 * (t.dequantizer(32, "fp32").energy_pj + t.float_add("fp32").energy_pj)
+    close(got.energy.vector_pj, vector)
+    bits = 55 * 16 + (77 * 8 + 7 * 32) + 7 * 16 + 35 * 16
+    close(got.energy.dram_pj, bits * t.dram("LPDDR4").nominal)
+
+
+def test_energy_of_a_float_layer_starts_at_the_published_operations() -> None:
+    """Horowitz (ISSCC 2014, figure 1.1.9): 3.7 pJ for an fp32 product, 0.9 pJ for an fp32 sum, at 45 nm."""
+    got = Reading(weight_layer(), "fp32")
+    registers = TECHNOLOGY.register(32).energy_pj + TECHNOLOGY.register(64).energy_pj
+    assert got.energy.mac_pj == pytest.approx(385 * (3.7 + 0.9 + registers), rel=1e-6)
+
+
+def test_a_channel_of_ones_is_computed_by_the_array() -> None:
+    scheme, t = Scheme.load("w8a8-asym-weight"), TECHNOLOGY
+    channel = Reading(weight_layer(n=6), scheme)
+    mac, register = t.integer_mac(8, 8, 32).energy_pj, t.register(16).energy_pj
+    close(channel.energy.mac_pj, (330 + 55) * mac + 330 * register)
+    cycles = 2 * 4 * 14  # a seventh column
+    close(channel.energy.clock_pj, (cycles * 6 - 330 - 55) * t.register(48).idle_pj)
+    adders = Reading(weight_layer(n=6), scheme.replace(zero_point_sums="adders"))
+    close(adders.energy.mac_pj, 330 * (mac + register))
+    # an adder and a register of 12 bits at each of three rows
+    close(adders.built.parts()["edge_um2"], 3 * (t.adder(12).area_um2 + t.register(12).area_um2))
+    assert adders.timing.compute_cycles < channel.timing.compute_cycles
+
+
+def test_tables_are_at_the_columns_and_read_with_every_weight() -> None:
+    got, table = Reading(weight_layer(), "codebook-16"), TECHNOLOGY.codebook(16, 8)
+    plain = Reading(weight_layer(), "w8a8-dynamic")
+    close(got.energy.vector_pj - plain.energy.vector_pj, 2 * 77 * table.energy_pj)
+    close(got.built.parts()["edge_um2"], 2 * table.area_um2)
+
+
+SCHEMES = (
+    "fp32",
+    "fp16",
+    "w8a16",
+    "w8a8-static",
+    "w8a8-dynamic",
+    "w8a8-asym-weight",
+    "w4a8-g128",
+    "pow2",
+    "codebook-16",
+)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_totals_are_the_exact_sum_of_their_parts(scheme: str) -> None:
+    for layer in (weight_layer(), attention_layer()):
+        got = Reading(layer, scheme)
+        exact = float(sum(Fraction(part) for part in got.energy.parts().values()))
+        close(got.energy.total_pj, exact)
+        assert set(got.energy.parts()) == {"mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj"}
+        assert all(value >= 0 for value in got.energy.parts().values())
+        close(got.built.total_um2, float(sum(Fraction(um2) for um2 in got.built.tree.values())))
+        close(got.built.total_um2, math.fsum(got.built.parts().values()))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_low_is_at_most_nominal_and_nominal_at_most_high(scheme: str) -> None:
+    got = Reading(weight_layer(), scheme)
+    low, nominal, high = (got.spent(band) for band in BANDS)
+    for part in low.parts():
+        assert low.parts()[part] <= nominal.parts()[part] <= high.parts()[part], part
+    assert low.total_pj < nominal.total_pj < high.total_pj
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.tuples(*[st.integers(1, 60)] * 3),
+    axis=st.integers(0, 2),
+    scheme=st.sampled_from(["fp16", "w8a8-static", "w8a8-dynamic", "w8a8-asym-weight"]),
+)
+def test_energy_grows_with_every_size(sizes: tuple[int, int, int], axis: int, scheme: str) -> None:
+    larger = [size + 1 if i == axis else size for i, size in enumerate(sizes)]
+    one, two = Reading(weight_layer(*sizes), scheme), Reading(weight_layer(*larger), scheme)
+    assert two.energy.total_pj > one.energy.total_pj
+    assert two.energy.mac_pj > one.energy.mac_pj
+    assert two.energy.dram_pj > one.energy.dram_pj
+    # adders that sum along k are as wide as k asks; everything else is the same machine
+    assert two.built.total_um2 >= one.built.total_um2
+
+
+def test_cost_grows_with_every_width() -> None:
+    base = Scheme.load("w8a8-dynamic")
+    for path in ("weight__format", "activation__format"):
+        readings = [Reading(weight_layer(), base.replace(**{path: f"int{bits}"})) for bits in (2, 4, 8, 12, 16)]
+        for one, two in itertools.pairwise(readings):
+            assert one.energy.mac_pj < two.energy.mac_pj
+            assert one.energy.sram_pj < two.energy.sram_pj
+            assert one.energy.total_pj < two.energy.total_pj
+            assert one.built.total_um2 < two.built.total_um2
+    widths = [
+        Reading(weight_layer(), base, accumulator={"bits": bits, "overflow": "wrap"}) for bits in (16, 20, 24, 32, 48)
+    ]
+    for one, two in itertools.pairwise(widths):
+        assert one.energy.total_pj < two.energy.total_pj
+        assert one.built.total_um2 < two.built.total_um2
+    assert (
+        Reading(weight_layer(), base, accumulator={"bits": 16, "overflow": "saturate"}).built.total_um2
+        > widths[0].built.total_um2
+    )
+
+
+def test_more_lanes_and_elements_take_more_area() -> None:
+    base = Reading(weight_layer(), "w8a8-dynamic")
+    for change in ({"vector__lanes": 3}, {"array__rows": 4}, {"array__columns": 3}, {"array__dot_depth": 2}):
+        assert Reading(weight_layer(), "w8a8-dynamic", **change).built.total_um2 > base.built.total_um2
+
+
+def test_a_machine_for_several_layers_builds_each_component_once() -> None:
+    base = machine()
+    plans = [hwsim.lower(layer, Scheme.load("w8a8-dynamic"), base) for layer in (weight_layer(), weight_layer(7, 3, 2))]
+    both = area(plans, base, TECHNOLOGY)
+    assert both.total_um2 == area(plans[:1], base, TECHNOLOGY).total_um2
+    mixed = hwsim.lower(weight_layer(), Scheme.load("fp16"), base)
+    wider = area([plans[0], mixed], base, TECHNOLOGY)
+    added = TECHNOLOGY.float_mac("fp16").area_um2 + TECHNOLOGY.register(32).area_um2
+    close(wider.total_um2 - both.total_um2, 6 * added)
+
+
+def test_an_unknown_component_is_refused_and_never_free() -> None:
+    text = "^technology 45nm-horowitz must have a model of flux_capacitor, which a plan needs$"
+    with pytest.raises(ValueError, match=text):
+        price(TECHNOLOGY, steps.Component("flux_capacitor", (8,)))
+    with pytest.raises(ValueError, match="bits"):
+        price(TECHNOLOGY, steps.Component("integer_mac", (1, 8, 32)))
+
+
+def test_an_unknown_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="DRAM type must be one of"):
+        Reading(weight_layer(), "w8a8-static", memories__dram__type="core")
