@@ -39,7 +39,6 @@ from .terms import (
     sorted_changes,
 )
 from .verdict import Decode, Given, Outcome, Verdict, padded_utilization
-from .witness import step_at
 
 _COST = ("none", "shift", "integer", "float")
 _KIND_COST = {"pow2": "shift", "int": "integer", "real": "float"}
@@ -327,10 +326,11 @@ def _by_terms(problem: Problem, given: Given, tolerance: float) -> Verdict:
         if tolerance and given.scales is not None:
             values = mantissa.astype(np.float64) * np.exp2(exponent.astype(np.float64))
             cuts = changes_within(values, present, tolerance)
-            sorted_cuts = cuts
+            sorted_cuts, sorted_widths = cuts, np.broadcast_to(terms.widths, cuts.shape)
         else:
-            cuts, sorted_cuts = changes(numbers, present), sorted_changes(numbers, present)
-        pieces.append(measure(cuts, sorted_cuts))
+            cuts = changes(numbers, present)
+            sorted_cuts, sorted_widths = sorted_changes(numbers, present, terms.widths)
+        pieces.append(measure(cuts, sorted_cuts, terms.widths, sorted_widths))
         shifts = shifts and given.scales is not None and not changes(mantissas, present).any()
         row = int(cuts.sum(axis=1).argmax())
         if pieces[-1].runs > conflict[0] and pieces[-1].runs > 1:
@@ -381,6 +381,11 @@ def _kinds_of_output(problem: Problem, given: Given) -> dict[str, npt.NDArray[np
         else:
             starts = set(itertools.chain.from_iterable(range(0, sizes[label], block) for block in blocks)) | {0}
             chosen[label] = np.array(sorted(starts), np.int64)
+    if len(problem.order) == 1 and not links and given.codes is None:
+        label = problem.order[0]
+        steps = {x for _, _, level in problem.levels() if (x := level.block_of(label))}
+        starts = set(itertools.chain.from_iterable(range(0, sizes[label], block) for block in steps)) | {0}
+        chosen[label] = np.array(sorted(starts), np.int64)
     return chosen
 
 
@@ -392,4 +397,4 @@ def _conflict(
     earlier = np.flatnonzero(present[:after] & (numbers[:after] != numbers[after]))
     index = np.unravel_index(row, terms.grid) if terms.grid else ()
     output = {x: int(terms.positions[x][i]) for x, i in zip(terms.out_labels, index, strict=True)}
-    return output, step_at(terms.problem, int(earlier[-1])), step_at(terms.problem, after)
+    return output, terms.step_at(int(earlier[-1])), terms.step_at(after)

@@ -87,12 +87,15 @@ class Terms:
     problem
         Contraction, sizes, layouts and loop order.
     chosen : label -> int [count]
-        Positions to look at along output labels; all of them where a label is left out.
+        Positions to look at along a label; all of them where it is left out. Positions of a loop label stand for those
+        up to the next one, which is for the caller to justify; only a reduction of one loop can be thinned out.
 
     Attributes
     ----------
     shape : (outputs, steps)
         Rows and columns of every table.
+    widths : steps [steps]
+        How many steps of the reduction each column stands for.
     """
 
     def __init__(self, problem: Problem, chosen: Mapping[str, npt.ArrayLike] | None = None) -> None:
@@ -100,10 +103,14 @@ class Terms:
         sizes = problem.sizes
         self.out_labels = problem.contraction.out
         given = chosen or {}
-        self.positions = {x: np.asarray(given.get(x, np.arange(sizes[x])), np.int64) for x in self.out_labels}
+        labels = self.out_labels + problem.order
+        self.positions = {x: np.asarray(given.get(x, np.arange(sizes[x])), np.int64) for x in labels}
         self.grid = tuple(len(self.positions[x]) for x in self.out_labels)
-        self.loops = tuple(sizes[x] for x in problem.order)
+        self.loops = tuple(len(self.positions[x]) for x in problem.order)
         self.shape = (math.prod(self.grid), math.prod(self.loops))
+        self.widths = np.ones(self.shape[1], np.int64)
+        if len(problem.order) == 1:
+            self.widths = np.diff(self.positions[problem.order[0]], append=sizes[problem.order[0]])
         self._links = {link.lhs: link for link in problem.contraction.links}
 
     def _axis(self, label: str) -> Array:
@@ -112,14 +119,16 @@ class Terms:
         if label in self._links:
             link = self._links[label]
             return link.lhs_at(self._axis(link.rhs), self._axis(link.out), self.problem.sizes[label])[0]
-        if label in self.positions:
-            where, values = self.out_labels.index(label), self.positions[label]
-        else:
-            where = len(self.grid) + self.problem.order.index(label)
-            values = np.arange(self.problem.sizes[label])
+        values = self.positions[label]
+        where = (self.out_labels + self.problem.order).index(label)
         shape = [1] * rank
         shape[where] = len(values)
         return values.reshape(shape)
+
+    def step_at(self, column: int) -> dict[str, int]:
+        """Positions of the loops at a column."""
+        index = np.unravel_index(column, self.loops)
+        return {x: int(self.positions[x][i]) for x, i in zip(self.problem.order, index, strict=True)}
 
     def table(self, values: Array) -> Array:
         """Broadcast to ``[outputs, steps]``."""
@@ -240,20 +249,39 @@ def changes_within(values: Array, present: Array, tolerance: float) -> npt.NDArr
     return found
 
 
-def sorted_changes(numbers: Array, present: Array) -> npt.NDArray[np.bool_]:
-    """Mark where the scale changes once the steps of every output are sorted by scale; absent ones join the last."""
+def sorted_changes(numbers: Array, present: Array, widths: Array) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Mark where the scale changes once the steps of every output are sorted by scale; absent ones join the last.
+
+    Returns
+    -------
+    found : bool [outputs, steps]
+    widths : int64 [outputs, steps]
+        The widths in the sorted order.
+    """
     highest = np.where(present, numbers, -1).max(axis=1, keepdims=True)
-    ordered = np.sort(np.where(present, numbers, highest), axis=1)
+    filled = np.where(present, numbers, highest)
+    order = np.argsort(filled, axis=1)
+    ordered = np.take_along_axis(filled, order, axis=1)
     found = np.zeros(numbers.shape, bool)
     found[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return found
+    return found, widths[order]
 
 
-def measure(cuts: Array, sorted_cuts: Array) -> Segments:
-    """Measure the runs between cuts, the worst over the rows; rows without cuts count only if all are."""
-    steps = cuts.shape[1]
-    lengths, owner = _lengths(cuts)
-    by_size, sorted_owner = _lengths(sorted_cuts)
+def measure(cuts: Array, sorted_cuts: Array, widths: Array, sorted_widths: Array) -> Segments:
+    """Measure the runs between cuts, the worst over the rows; rows without cuts count only if all are.
+
+    Parameters
+    ----------
+    cuts, sorted_cuts : bool [outputs, columns]
+        Where a run and, after sorting, a class begins.
+    widths : steps [columns]
+        How many steps each column stands for.
+    sorted_widths : steps [outputs, columns]
+        The same after sorting.
+    """
+    steps = int(widths.sum())
+    lengths, owner = _lengths(cuts, np.broadcast_to(widths, cuts.shape))
+    by_size, sorted_owner = _lengths(sorted_cuts, sorted_widths)
     runs = cuts.sum(axis=1) + 1
     classes = sorted_cuts.sum(axis=1) + 1
     most, widest = int(runs.argmax()), int(classes.argmax())
@@ -261,7 +289,7 @@ def measure(cuts: Array, sorted_cuts: Array) -> Segments:
         return Segments(steps, 1, 1, steps, steps, steps, steps, steps, steps, ((steps, 1),), ((steps, 1),))
     final = np.r_[owner[1:] != owner[:-1], True]
     busy = runs[owner] > 1
-    where = np.flatnonzero(cuts.any(axis=0))
+    where = (np.cumsum(widths) - widths)[cuts.any(axis=0)]
     return Segments(
         steps,
         int(runs[most]),
@@ -277,11 +305,11 @@ def measure(cuts: Array, sorted_cuts: Array) -> Segments:
     )
 
 
-def _lengths(cuts: Array) -> tuple[Array, Array]:
+def _lengths(cuts: Array, widths: Array) -> tuple[Array, Array]:
     starts = cuts.copy()
     starts[:, 0] = True
     where = np.flatnonzero(starts)
-    return np.diff(where, append=cuts.size), where // cuts.shape[1]
+    return np.add.reduceat(widths.ravel(), where), where // cuts.shape[1]
 
 
 def _count(lengths: Array) -> Lengths:
@@ -295,7 +323,7 @@ def chunks(problem: Problem, chosen: Mapping[str, Array]) -> Iterator[Terms]:
     if math.prod(whole.shape) <= CHUNK or not whole.grid:
         yield whole
         return
-    split = max(whole.out_labels, key=lambda label: len(whole.positions[label]))
+    split = max(whole.out_labels, key=lambda label: len(whole.positions[label]))  # steps stay together
     positions = whole.positions[split]
     if len(positions) == 1:
         yield whole

@@ -239,3 +239,16 @@ def test_accumulator_of_known_weights_is_per_channel() -> None:
 def test_bad_values_are_refused(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         decide("mk,kn->mn", sizes={"m": 2, "k": 3, "n": 2}, **arguments)
+
+
+@pytest.mark.parametrize("blocks", [(32, 48), (3, 5), (16, 1), (7, 200)])
+def test_different_values_fall_apart_as_their_layout_does(blocks: tuple[int, int]) -> None:
+    """Every product differs, so that all figures of the segments are those of the layout, and runs count in steps."""
+    sizes = {"m": 2, "k": 97, "n": 2}
+    lhs, rhs = f"k:{blocks[0]}", f"k:{blocks[1]}"
+    counts = [-(-97 // block) for block in blocks]
+    scales = np.exp2(np.arange(counts[0]))[None], 2.0 * np.arange(1, counts[1] + 1)[:, None] + 1
+    by_values = decide("mk,kn->mn", lhs, rhs, sizes=sizes, lhs_scales=scales[0], rhs_scales=scales[1])
+    assert by_values.segments == decide("mk,kn->mn", lhs, rhs, sizes=sizes).segments
+    cuts = by_values.cuts()
+    assert len(cuts) + 1 == by_values.segments.runs
