@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hwsim.accelerator import Accelerator
 from hwsim.ledger import ledger_rows
@@ -161,9 +164,17 @@ def compare(
         msg = f"schemes must have different names, not {', '.join(sorted(names))}"
         raise ValueError(msg)
     recording = Recording(network)
-    rows: list[_Row] = []
-    for scheme in chosen:
-        rows += _rows(network, scheme, machine, numerics, recording, progress)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Schemes side by side use the cores better than the threads of one matrix product, and sums of floats then
+        # have one order on every machine.
+        if numerics:
+            recording.run_all()
+        tasks = [pool.submit(_rows, network, scheme, machine, numerics, recording, progress) for scheme in chosen]
+        try:
+            rows = [row for task in tasks for row in task.result()]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if rows[0].result is None:
         msg = f"baseline must be a scheme that the machine can run, not {base.name}"
         raise ValueError(msg)
@@ -228,7 +239,8 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:
     first = records[0]
     for record in records:
         for ratio, column in _RATIOS.items():
-            record[ratio] = record.get(column, np.nan) / first[column]
+            # Products of activations alone have no weights to compare.
+            record[ratio] = record.get(column, np.nan) / first[column] if first[column] else np.nan
     results = {row.scheme.name: row.result for row in rows if row.result is not None}
     layers = pd.concat([result.to_frame() for result in results.values()], ignore_index=True)
     ledger = pd.DataFrame(
@@ -241,11 +253,19 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:
 def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str, Any]:
     """Give a scheme the largest array of the same shape whose machine fits an area, and read its plans again.
 
-    Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay.
+    Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay. An array whose tile the
+    buffers do not hold, or that is deeper than the scheme's groups, is not taken.
     """
     machine = scaled_to_area(result, budget_um2)
-    plans = plan_network(network, result.scheme, machine)
-    built, layers = read_plans(plans, machine, result.technology)
+    while True:
+        try:
+            plans = plan_network(network, result.scheme, machine)
+            built, layers = read_plans(plans, machine, result.technology)
+            break
+        except ValueError:
+            if machine.array.columns <= result.accelerator.array.columns:
+                raise
+            machine = _with_columns(result.accelerator, machine.array.columns - 1)
     cycles = sum(layer.timing.total_cycles for layer in layers)
     energy_pj = float(sum(layer.energy.total_pj for layer in layers))
     macs = sum(plan.mac.macs for plan in plans)
@@ -263,11 +283,8 @@ def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
     machine, parts = result.accelerator, result.built.parts()
     array, lanes = machine.array, machine.vector.lanes
 
-    def fitted(columns: int) -> tuple[int, int]:
-        return max(1, round(columns * array.rows / array.columns)), max(1, round(columns * lanes / array.columns))
-
     def total_um2(columns: int) -> float:
-        rows, scaled_lanes = fitted(columns)
+        rows, scaled_lanes = _in_proportion(machine, columns)
         return float(
             parts["sram_um2"]
             + parts["array_um2"] * rows * columns / (array.rows * array.columns)
@@ -278,8 +295,19 @@ def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
     columns = 1
     while total_um2(columns + 1) <= budget_um2 * (1 + 1e-12):
         columns += 1
-    rows, scaled_lanes = fitted(columns)
-    return machine.replace(array__rows=rows, array__columns=columns, vector__lanes=scaled_lanes)
+    return _with_columns(machine, columns)
+
+
+def _in_proportion(machine: Accelerator, columns: int) -> tuple[int, int]:
+    """Rows and lanes that go with so many columns."""
+    array = machine.array
+    rows, lanes = columns * array.rows / array.columns, columns * machine.vector.lanes / array.columns
+    return max(1, round(rows)), max(1, round(lanes))
+
+
+def _with_columns(machine: Accelerator, columns: int) -> Accelerator:
+    rows, lanes = _in_proportion(machine, columns)
+    return machine.replace(array__rows=rows, array__columns=columns, vector__lanes=lanes)
 
 
 def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, Any]:
