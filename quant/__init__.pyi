@@ -3,6 +3,7 @@ from .formats import E8M0 as E8M0
 from .formats import FP16 as FP16
 from .formats import FP32 as FP32
 from .formats import FloatFormat as FloatFormat
+from .formats import Format as Format
 from .formats import IntFormat as IntFormat
 from .formats import Overflow as Overflow
 from .formats import Rounding as Rounding
@@ -14,8 +15,8 @@ from .layout import Level as Level
 from .layout import ScaleLayout as ScaleLayout
 from .layout import ScaleLayoutError as ScaleLayoutError
 from .layout import parse_layout as parse_layout
-from .affine import QTensor as QTensor
-from .affine import Storage as Storage
+from .qtensor import QTensor as QTensor
+from .qtensor import Storage as Storage
 from .affine import dequantize as dequantize
 from .affine import fake_quantize as fake_quantize
 from .affine import quantize as quantize
@@ -35,6 +36,7 @@ from .codes import quantize_codebook as quantize_codebook
 from .codes import quantize_pow2 as quantize_pow2
 from .scheme import OperandSpec as OperandSpec
 from .scheme import Scheme as Scheme
+from .scheme import Smooth as Smooth
 from .calibrate import HistogramObserver as HistogramObserver
 from .calibrate import MinMaxObserver as MinMaxObserver
 from .calibrate import MovingAverageObserver as MovingAverageObserver

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .affine import QTensor, quantize
+from .affine import quantize
 from .formats import Rounding
 from .inputs import check_finite, check_tensor
+from .qtensor import QTensor
 
 Float64 = npt.NDArray[np.float64]
 

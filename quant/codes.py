@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .affine import QTensor
 from .blocks import block_extrema, block_reduce, spread
 from .formats import FP32, FloatFormat, IntArray, IntFormat
 from .inputs import as_layout, check_finite, check_tensor
 from .layout import ScaleLayout
+from .qtensor import QTensor
 from .rounding import round_pow2
 from .scales import Float32, Power, Range, ScaleRule, cell_shape, combine_levels, fit_levels
 

@@ -80,7 +80,7 @@ def round_scale(scale: Float32, scale_format: FloatFormat = FP32) -> Float32:
         mantissa, exponent = np.frexp(wanted)
         power: Float32 = np.ldexp(np.ones_like(wanted), exponent - (mantissa == 0.5))
         return power
-    return np.maximum(scale_format.round(wanted), least)
+    return scale_format.round(wanted)
 
 
 def power_scale(bound: Float32, largest: int, power: Power = "floor") -> Float32:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.adaptive import adaptive_round, output_square_error
-from quant.affine import QTensor, quantize
+from quant.affine import quantize
+from quant.qtensor import QTensor
 
 Array = np.ndarray[Any, Any]
 
