@@ -26,13 +26,13 @@ from hwsim.simulation import (
     read_plans,
     simulate,
 )
-from quant.scheme import Scheme
+from quant import Scheme
 from workloads import FunctionKind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quant.verify import Verdict
+    from quant import Verdict
     from workloads import Network
 
 DEFAULT_SCHEMES = (

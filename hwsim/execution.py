@@ -23,18 +23,27 @@ import numpy.typing as npt
 from hwsim import datapath
 from hwsim import plan as steps
 from hwsim.lowering import operands
-from quant.affine import QTensor, quantize
-from quant.codes import quantize_codebook, quantize_pow2
-from quant.contraction import Contraction
-from quant.formats import FloatFormat, Format, IntFormat, Overflow, parse_format
-from quant.layout import ScaleLayout, parse_layout
-from quant.outliers import smooth
+from quant import (
+    Contraction,
+    FloatFormat,
+    Format,
+    IntFormat,
+    Overflow,
+    QTensor,
+    ScaleLayout,
+    parse_format,
+    parse_layout,
+    quantize,
+    quantize_codebook,
+    quantize_pow2,
+    smooth,
+)
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.lowering import Operand
     from hwsim.plan import Plan
-    from quant.scheme import OperandSpec
+    from quant import OperandSpec
 
 Float32 = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.signedinteger[Any]]

@@ -26,15 +26,11 @@ from hwsim.plan import (
     Stored,
     SumForZeroPoint,
 )
-from quant.contraction import Contraction
-from quant.formats import FloatFormat, IntFormat, parse_format
-from quant.layout import ScaleLayout, parse_layout
-from quant.verify import Verdict, decide
+from quant import Contraction, FloatFormat, IntFormat, ScaleLayout, Verdict, decide, parse_format, parse_layout
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from quant.contraction import Gemm
-    from quant.scheme import OperandSpec, Scheme
+    from quant import Gemm, OperandSpec, Scheme
     from workloads import Layer
 
 BIAS_BITS = 32

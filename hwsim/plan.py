@@ -14,11 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from quant.formats import FloatFormat, Format, IntFormat
+from quant import FloatFormat, Format, IntFormat
 
 if TYPE_CHECKING:
-    from quant.scheme import OperandSpec, Scheme
-    from quant.verify import Verdict
+    from quant import OperandSpec, Scheme, Verdict
     from workloads import Layer
 
 Role = Literal["lhs", "rhs"]

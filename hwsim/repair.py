@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quant.scheme import Smooth
+from quant import Smooth
 
 if TYPE_CHECKING:
-    from quant.scheme import Scheme
-    from quant.verify import Verdict
+    from quant import Scheme, Verdict
 
 
 def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:

@@ -16,8 +16,7 @@ from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
 from hwsim.technology import Technology
 from hwsim.timing import Timing, closed_form
-from quant.errors import sqnr_db
-from quant.scheme import Scheme
+from quant import Scheme, sqnr_db
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -51,7 +51,7 @@ def compare(
     """
     import hwsim
     from hwsim.simulation import load_workload
-    from quant.scheme import Scheme
+    from quant import Scheme
 
     network = load_workload(workload)
     chosen = [Scheme.load(name) for name in schemes or hwsim.DEFAULT_SCHEMES]

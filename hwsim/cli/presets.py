@@ -22,8 +22,8 @@ def presets(name: str | None, technology_name: str | None, as_json: bool) -> Non
     `hwsim presets technology NAME` prints every constant of a technology with its source.
     """
     from hwsim.accelerator import Accelerator
+    from quant import Scheme
     from quant.documents import suggest
-    from quant.scheme import Scheme
 
     if name is None:
         _list(as_json=as_json)
@@ -45,7 +45,7 @@ def _list(*, as_json: bool) -> None:
     import workloads
     from hwsim.accelerator import Accelerator
     from hwsim.technology import technology_names
-    from quant.scheme import Scheme
+    from quant import Scheme
 
     rows = [("accelerator", n, Accelerator.load(n).description) for n in Accelerator.presets()]
     rows += [("scheme", n, Scheme.load(n).description) for n in Scheme.presets()]
