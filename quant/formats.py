@@ -150,9 +150,7 @@ class FloatFormat:
             case "bf16":
                 raw = wide.view(np.uint32)
                 with np.errstate(over="ignore"):
-                    bumped = (raw + np.uint32(0x7FFF) + ((raw >> np.uint32(16)) & np.uint32(1))) & np.uint32(
-                        0xFFFF0000
-                    )
+                    bumped = (raw + np.uint32(0x7FFF) + ((raw >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
                 rounded = np.where(np.isnan(wide), wide, bumped.view(np.float32)).astype(np.float32)
             case "e8m0":
                 if not np.all((wide > 0) & np.isfinite(wide)):
