@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Shape, block_rows
+from .blocks import TILE, Shape, block_rows
 from .formats import IntFormat
 from .inputs import check_finite, check_tensor
 from .scales import Float32, Range, scale_from_range
@@ -138,14 +138,26 @@ def split_errors(
     scale, zero = scale_from_range(bounds, fmt, symmetric)
     step = scale.astype(np.float64)[:, None]
     shift = np.zeros_like(step) if zero is None else zero.astype(np.float64)[:, None]
-    lo, hi = (fmt.lo - shift) * step, (fmt.hi - shift) * step
-    codes = np.clip(np.rint(values / scale[:, None]), fmt.lo - shift, fmt.hi - shift)
-    square = (codes * step - values) ** 2
-    if weights is not None:
-        square *= weights
-    outside = (values < lo) | (values > hi)
+    square = _square_errors(values, weights, scale, zero, fmt)
+    outside = (values < (fmt.lo - shift) * step) | (values > (fmt.hi - shift) * step)
     clipping = np.where(outside, square, 0).sum(axis=1)
     return clipping, square.sum(axis=1) - clipping
+
+
+def _square_errors(
+    values: Float32, weights: Float64 | None, scale: Float32, zero: npt.NDArray[Any] | None, fmt: IntFormat
+) -> Float64:
+    """Square error of each value, times its weight."""
+    shift = np.float32(0) if zero is None else zero.astype(np.float32)[:, None]
+    codes = values / scale[:, None]
+    np.rint(codes, out=codes)
+    np.clip(codes, np.float32(fmt.lo) - shift, np.float32(fmt.hi) - shift, out=codes)
+    square = codes * scale.astype(np.float64)[:, None]
+    square -= values
+    np.square(square, out=square)
+    if weights is not None:
+        square *= weights
+    return square
 
 
 def least_error_range(values: Float32, weights: Float64 | None, ends: Range, fmt: IntFormat, symmetric: bool) -> Range:
@@ -162,6 +174,18 @@ def least_error_range(values: Float32, weights: Float64 | None, ends: Range, fmt
     ends : [rows]
         Extremes.
     """
+    lo, hi = np.empty_like(ends.lo), np.empty_like(ends.hi)
+    height = max(1, TILE // values.shape[1])  # rows at once, so that all factors find them in the cache
+    for top in range(0, values.shape[0], height):
+        some = slice(top, top + height)
+        part = None if weights is None else weights[some]
+        found = _search(values[some], part, Range(ends.lo[some], ends.hi[some]), fmt, symmetric)
+        lo[some], hi[some] = found.lo, found.hi
+    return Range(lo, hi)
+
+
+def _search(values: Float32, weights: Float64 | None, ends: Range, fmt: IntFormat, symmetric: bool) -> Range:
+    """`least_error_range` of some rows."""
     lo, hi = ends.lo, ends.hi
     for move_lo, move_hi in ((True, True),) if symmetric else ((True, True), (False, True), (True, False)):
         best = np.full(lo.shape, np.inf)
@@ -171,7 +195,7 @@ def least_error_range(values: Float32, weights: Float64 | None, ends: Range, fmt
             for step in grid:
                 factor = np.minimum(center * step, 1) * np.ones(lo.shape)
                 tried = Range(lo * factor if move_lo else lo, hi * factor if move_hi else hi)
-                error = np.add(*split_errors(values, weights, tried, fmt, symmetric))
+                error = _square_errors(values, weights, *scale_from_range(tried, fmt, symmetric), fmt).sum(axis=1)
                 better = error < best
                 best, chosen = np.where(better, error, best), np.where(better, factor, chosen)
             center = chosen
