@@ -132,12 +132,11 @@ def to_float(x: Fraction, mantissa: int = 24, smallest: int = -149) -> Fraction:
     """Round to the nearest float of `mantissa` bits and smallest power 2**`smallest`, ties to even (float32)."""
     if x == 0:
         return x
-    exponent = 0
     size = abs(x)
-    while size >= 2**mantissa:
-        size, exponent = size / 2, exponent + 1
-    while size < 2 ** (mantissa - 1) and exponent > smallest:
-        size, exponent = size * 2, exponent - 1
+    # The bit lengths give the power of two within one place; the comparisons settle it.
+    exponent = max(size.numerator.bit_length() - size.denominator.bit_length() - mantissa, smallest)
+    while size >= Fraction(2) ** (exponent + mantissa):
+        exponent += 1
     unit = Fraction(2) ** exponent
     return rounded(x / unit, "HALF_EVEN") * unit
 
@@ -171,10 +170,11 @@ def divide_by_power(x: int, exponent: int) -> int:
 def quantize_multiplier(scale: Fraction, bits: int = 32) -> tuple[int, int]:
     """Multiplier of `bits` bits and right shift with ``scale ~ multiplier / 2**(bits - 1) / 2**shift``."""
     shift = 0
-    while scale >= 1:
-        scale, shift = scale / 2, shift - 1
-    while scale < Fraction(1, 2):
-        scale, shift = scale * 2, shift + 1
+    while scale / Fraction(2) ** -shift >= 1:
+        shift -= 1
+    while scale / Fraction(2) ** -shift < Fraction(1, 2):
+        shift += 1
+    scale = scale * Fraction(2) ** shift
     multiplier = rounded(scale * 2 ** (bits - 1), "HALF_AWAY")
     if multiplier == 2 ** (bits - 1):
         multiplier, shift = multiplier // 2, shift - 1

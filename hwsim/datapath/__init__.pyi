@@ -29,3 +29,14 @@ from .onnx_operators import matmul_integer as matmul_integer
 from .onnx_operators import qlinear_conv as qlinear_conv
 from .onnx_operators import qlinear_matmul as qlinear_matmul
 from .onnx_operators import quantize_linear as quantize_linear
+from .activity import Activity as Activity
+from .activity import measure_activity as measure_activity
+from .float_macs import FloatAccumulator as FloatAccumulator
+from .float_macs import matmul_float as matmul_float
+from .float_macs import matmul_float_grouped as matmul_float_grouped
+from .float_macs import matmul_weight_only as matmul_weight_only
+from .onnx_operators import DynamicQuantized as DynamicQuantized
+from .schemes import lookup_and_add as lookup_and_add
+from .schemes import matmul_codebook as matmul_codebook
+from .schemes import matmul_grouped as matmul_grouped
+from .schemes import matmul_shift_add as matmul_shift_add

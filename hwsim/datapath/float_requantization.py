@@ -114,6 +114,12 @@ def fused_multiply_add(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> 
     float32, harmless (S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved
     algorithms using rounding to odd", IEEE Transactions on Computers 57(4), 2008).
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(multiply_add_to_odd(a, b, c)).astype(np.float32)
+
+
+def multiply_add_to_odd(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Compute ``a * b + c`` of float32 values in float64; an inexact sum becomes the neighbour with an odd mantissa."""
     product = np.asarray(a, np.float32).astype(np.float64) * np.asarray(b, np.float32).astype(np.float64)
     addend = np.asarray(c, np.float32).astype(np.float64)
     total = np.asarray(product + addend)
@@ -121,11 +127,8 @@ def fused_multiply_add(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> 
     virtual = total - product
     error = (product - (total - virtual)) + (addend - virtual)
     even = (total.view(np.int64) & 1) == 0
-    with np.errstate(invalid="ignore"):
-        toward = np.where(error > 0, np.inf, -np.inf)
-        odd = np.where((error != 0) & even & np.isfinite(total), np.nextafter(total, toward), total)
-    with np.errstate(over="ignore"):
-        return np.asarray(odd, np.float64).astype(np.float32)
+    toward = np.where(error > 0, np.inf, -np.inf)
+    return np.where((error != 0) & even & np.isfinite(total), np.nextafter(total, toward), total)
 
 
 def _real(encoding: Encoding) -> FloatArray:

@@ -112,6 +112,43 @@ def raise_first_overflow(
         trace([int(x) for x in lhs[b, m]], [int(x) for x in rhs[b, :, n]], int(initial[b, m, n]), accumulator, output)
 
 
+def add_registers(
+    registers: IntArray, addends: IntArray, bounds: tuple[int, int], overflow: Overflow, step: int
+) -> IntArray:
+    """Add to registers of a range, all at once.
+
+    Parameters
+    ----------
+    registers, addends : int64 [...]
+        Below 2**62 in magnitude, or the registers 64 bits wide.
+    bounds
+        Range of the registers.
+    overflow
+        What they do with a sum that does not fit.
+    step
+        Step to name in an error.
+
+    Raises
+    ------
+    AccumulatorOverflowError
+        If a trapping register leaves its range.
+    """
+    lo, hi = bounds
+    total = registers + addends
+    # A sum of 64 bits may itself have wrapped: both operands then have the sign that it has not.
+    wrapped = ((registers ^ total) & (addends ^ total)) < 0
+    outside = wrapped | (total < lo) | (total > hi)
+    if not np.any(outside):
+        return np.asarray(total)
+    if overflow is Overflow.TRAP:
+        output = tuple(int(i) for i in np.argwhere(outside)[0])
+        value = int(registers[output]) + int(addends[output])
+        raise AccumulatorOverflowError(output, step, value, IntFormat(hi.bit_length() + 1).name)
+    if overflow is Overflow.SATURATE:
+        return np.where(outside, np.where(addends < 0, lo, hi), total)
+    return np.asarray(steps.fit(total, np.int64(lo), np.int64(hi), overflow)) if hi < (1 << 63) - 1 else total
+
+
 def trace(
     lhs: Sequence[int],
     rhs: Sequence[int],

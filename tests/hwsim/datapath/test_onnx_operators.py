@@ -116,9 +116,8 @@ def test_qlinear_conv_equals_onnxruntime(seed: int) -> None:
         scalar(1.0 + seed, "float32"), np.asarray(random(rng, "uint8")), bias,
     ]  # fmt: skip
     geometry: dict[str, Any] = {"strides": (2, 1), "pads": (1, 0, 2, 1), "dilations": (2, 1), "group": group}
-    want = onnxruntime_result(
-        "QLinearConv", inputs, "uint8", **{k: list(v) if isinstance(v, tuple) else v for k, v in geometry.items()}
-    )
+    attributes: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in geometry.items()}
+    want = onnxruntime_result("QLinearConv", inputs, "uint8", **attributes)
     got = onnx_operators.qlinear_conv(*inputs, **geometry)
     np.testing.assert_array_equal(got, want)
 
@@ -188,7 +187,7 @@ def test_backend_node_tests_of_onnx(case: Any) -> None:
     node = case.model.graph.node[0]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     for inputs, outputs in case.data_sets:
-        arrays = [x if isinstance(x, np.ndarray) else onnx.numpy_helper.to_array(x) for x in outputs]
+        arrays = [onnx.numpy_helper.to_array(x) if isinstance(x, onnx.TensorProto) else np.asarray(x) for x in outputs]
         got = _run_node(node.op_type, list(inputs), attributes, arrays)
         for g, want in zip(got, arrays, strict=True):
             np.testing.assert_array_equal(g, want)
