@@ -257,7 +257,7 @@ def _judge(found: Segments, depth: int) -> tuple[Outcome, bool]:
     if found.inner_run >= depth:
         return "segmented", False
     short = sum(count for size, count in found.class_lengths if size < depth)
-    if found.classes < found.runs and short <= 1:
+    if short <= 1:  # the short one, if any, goes to the end
         return "segmented", True
     return "incompatible", False
 
@@ -326,11 +326,11 @@ def _by_terms(problem: Problem, given: Given, tolerance: float) -> Verdict:
         if tolerance and given.scales is not None:
             values = mantissa.astype(np.float64) * np.exp2(exponent.astype(np.float64))
             cuts = changes_within(values, present, tolerance)
-            sorted_cuts, sorted_widths = cuts, np.broadcast_to(terms.widths, cuts.shape)
+            sorted_cuts, order = cuts, np.broadcast_to(np.arange(cuts.shape[1]), cuts.shape)
         else:
             cuts = changes(numbers, present)
-            sorted_cuts, sorted_widths = sorted_changes(numbers, present, terms.widths)
-        pieces.append(measure(cuts, sorted_cuts, terms.widths, sorted_widths))
+            sorted_cuts, order = sorted_changes(numbers, present)
+        pieces.append(measure(cuts, present, sorted_cuts, order, terms.widths))
         shifts = shifts and given.scales is not None and not changes(mantissas, present).any()
         row = int(cuts.sum(axis=1).argmax())
         if pieces[-1].runs > conflict[0] and pieces[-1].runs > 1:

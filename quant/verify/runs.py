@@ -23,7 +23,7 @@ from quant.contraction import Link
 from .problem import Problem, Varying
 
 Lengths = tuple[tuple[int, int], ...]
-"""Runs in order, as ``(length, how many in a row)``."""
+"""Runs as ``(length, how many)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,17 @@ class Axis:
 
     Attributes
     ----------
-    lengths : steps
-        Runs of equal scale in order, absent terms counted with the run before them.
+    lengths : ((steps, count), ...)
+        Runs of equal scale in order, equal neighbours written once, absent terms counted with the run before them.
     present : steps
         Terms that exist; fewer than the loop's length at the border of a convolution or in the gaps of its stride.
+    widest : terms
+        Most terms that exist in one run.
     """
 
     lengths: Lengths
     present: int
+    widest: int
 
     @property
     def size(self) -> int:
@@ -66,10 +69,14 @@ class Segments:
         Different scales: the runs that remain after the best permutation.
     aligned : steps
         Longest length L such that cutting every L steps separates all scales.
-    min_run, max_run : steps
-        Shortest and longest run in order.
-    min_class, max_class : steps
-        Smallest and largest set of steps with one scale.
+    min_run : steps
+        Shortest run in order.
+    max_run : products
+        Most terms in one run; absent ones do not count.
+    min_class : steps
+        Smallest set of steps with one scale.
+    max_class : products
+        Most terms with one scale.
     inner_run : steps
         Shortest run other than the last one of the reduction, which padding at its end completes.
     lengths : ((steps, count), ...)
@@ -104,9 +111,10 @@ def block_axis(size: int, blocks: frozenset[int]) -> Axis:
     if len(useful) < 2:
         block = next(iter(useful), size)
         whole, rest = divmod(size, block)
-        return Axis(((block, whole),) + (((rest, 1),) if rest else ()), size)
+        return Axis(((block, whole),) + (((rest, 1),) if rest else ()), size, block)
     starts = functools.reduce(np.union1d, (np.arange(0, size, block) for block in useful))
-    return Axis(compress(np.diff(starts, append=size).tolist()), size)
+    lengths = np.diff(starts, append=size).tolist()
+    return Axis(compress(lengths), size, max(lengths))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -142,13 +150,16 @@ def link_axes(
             change[:, tap] |= here & (held[:, tap] // block != held[:, tap - 1] // block)
         for block in rhs_blocks:
             change[:, tap] |= here & (tap // block != last[:, tap - 1] // block)
-    counts = present.sum(axis=1)
-    kinds = {(row.tobytes(), int(count)) for row, count in zip(change, counts, strict=True) if count}
-    axes = []
-    for row, count in sorted(kinds):
+    kinds = {(row.tobytes(), there.tobytes()) for row, there in zip(change, present, strict=True)}
+    axes: set[Axis] = set()
+    for row, exists in kinds:
+        there = np.frombuffer(exists, bool)
         starts = [0, *np.flatnonzero(np.frombuffer(row, bool)).tolist(), size_rhs]
-        axes.append(Axis(compress(b - a for a, b in itertools.pairwise(starts)), count))
-    return tuple(axes)
+        runs = list(itertools.pairwise(starts))
+        if there.any():
+            widest = max(int(there[a:b].sum()) for a, b in runs)
+            axes.add(Axis(compress(b - a for a, b in runs), int(there.sum()), widest))
+    return tuple(sorted(axes, key=lambda axis: (axis.lengths, axis.present, axis.widest)))
 
 
 def segments(problem: Problem, kinds: Sequence[str] = ("real", "int", "pow2")) -> Segments:
@@ -196,7 +207,8 @@ def _nest(axes: Sequence[Axis]) -> Segments:
     by_size = tuple(sorted(class_sizes.items()))
     classes = sum(class_sizes.values())
     if not varying:
-        return Segments(size, 1, 1, size, size, size, size, size, size, ((size, 1),), ((size, 1),))
+        terms = math.prod(axis.present for axis in axes)
+        return Segments(size, 1, 1, size, size, terms, size, terms, size, ((size, 1),), ((size, 1),))
     inner = varying[-1]
     unit = math.prod(axis.size for axis in axes[inner + 1 :])
     steps = math.prod(axis.size for axis in axes[:inner])
@@ -212,13 +224,21 @@ def _nest(axes: Sequence[Axis]) -> Segments:
         classes,
         math.gcd(*boundary),
         shortest,
-        max(length for length, _ in lengths),
+        axes[inner].widest * math.prod(axis.present for axis in axes[inner + 1 :]),
         by_size[0][0],
-        by_size[-1][0],
+        math.prod(axis.widest for axis in axes),
         shortest if repeated else min(length for length, _ in before_last),
-        tuple((length, count * steps) for length, count in lengths),
+        _tally(lengths, steps),
         by_size,
     )
+
+
+def _tally(lengths: Iterable[tuple[int, int]], times: int) -> Lengths:
+    """Count runs by length."""
+    counts: Counter[int] = Counter()
+    for length, count in lengths:
+        counts[length] += count * times
+    return tuple(sorted(counts.items()))
 
 
 def varying_levels(problem: Problem) -> tuple[Varying, ...]:
@@ -257,9 +277,9 @@ def worst(kinds: Sequence[Segments], length: int) -> Segments:
         max(one.classes for one in kinds),
         math.gcd(*(one.aligned for one in kinds if one.runs > 1)) or length,
         min(one.min_run for one in kinds),
-        max(one.max_run for one in kinds if one.runs > 1 or most.runs == 1),
+        max(one.max_run for one in kinds),
         min(one.min_class for one in kinds),
-        max(one.max_class for one in kinds if one.runs > 1 or most.runs == 1),
+        max(one.max_class for one in kinds),
         min(one.inner_run for one in kinds),
         most.lengths,
         max(kinds, key=lambda one: one.classes).class_lengths,

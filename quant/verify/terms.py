@@ -249,14 +249,14 @@ def changes_within(values: Array, present: Array, tolerance: float) -> npt.NDArr
     return found
 
 
-def sorted_changes(numbers: Array, present: Array, widths: Array) -> tuple[npt.NDArray[np.bool_], Array]:
+def sorted_changes(numbers: Array, present: Array) -> tuple[npt.NDArray[np.bool_], Array]:
     """Mark where the scale changes once the steps of every output are sorted by scale; absent ones join the last.
 
     Returns
     -------
     found : bool [outputs, steps]
-    widths : int64 [outputs, steps]
-        The widths in the sorted order.
+    order : int64 [outputs, steps]
+        Column of each sorted step.
     """
     highest = np.where(present, numbers, -1).max(axis=1, keepdims=True)
     filled = np.where(present, numbers, highest)
@@ -264,29 +264,33 @@ def sorted_changes(numbers: Array, present: Array, widths: Array) -> tuple[npt.N
     ordered = np.take_along_axis(filled, order, axis=1)
     found = np.zeros(numbers.shape, bool)
     found[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return found, widths[order]
+    return found, order
 
 
-def measure(cuts: Array, sorted_cuts: Array, widths: Array, sorted_widths: Array) -> Segments:
-    """Measure the runs between cuts, the worst over the rows; rows without cuts count only if all are.
+def measure(cuts: Array, present: Array, sorted_cuts: Array, order: Array, widths: Array) -> Segments:
+    """Measure the runs between cuts, the worst over the rows.
 
     Parameters
     ----------
-    cuts, sorted_cuts : bool [outputs, columns]
-        Where a run and, after sorting, a class begins.
+    cuts, present : bool [outputs, columns]
+        Where a run begins, and which terms exist.
+    sorted_cuts, order : [outputs, columns]
+        Where a class begins after sorting, and the column of each sorted step.
     widths : steps [columns]
         How many steps each column stands for.
-    sorted_widths : steps [outputs, columns]
-        The same after sorting.
     """
     steps = int(widths.sum())
+    terms = present * widths
     lengths, owner = _lengths(cuts, np.broadcast_to(widths, cuts.shape))
-    by_size, sorted_owner = _lengths(sorted_cuts, sorted_widths)
+    by_size, sorted_owner = _lengths(sorted_cuts, widths[order])
+    most_terms = int(_lengths(cuts, terms)[0].max())
+    most_in_class = int(_lengths(sorted_cuts, np.take_along_axis(terms, order, axis=1))[0].max())
     runs = cuts.sum(axis=1) + 1
     classes = sorted_cuts.sum(axis=1) + 1
     most, widest = int(runs.argmax()), int(classes.argmax())
     if runs[most] == 1:
-        return Segments(steps, 1, 1, steps, steps, steps, steps, steps, steps, ((steps, 1),), ((steps, 1),))
+        whole = ((steps, 1),)
+        return Segments(steps, 1, 1, steps, steps, most_terms, steps, most_in_class, steps, whole, whole)
     final = np.r_[owner[1:] != owner[:-1], True]
     busy = runs[owner] > 1
     where = (np.cumsum(widths) - widths)[cuts.any(axis=0)]
@@ -296,9 +300,9 @@ def measure(cuts: Array, sorted_cuts: Array, widths: Array, sorted_widths: Array
         int(classes[widest]),
         math.gcd(*where.tolist()),
         int(lengths.min()),
-        int(lengths[busy].max()),
+        most_terms,
         int(by_size.min()),
-        int(by_size[classes[sorted_owner] > 1].max(initial=1)),
+        most_in_class,
         int(lengths[busy & ~final].min()),
         _count(lengths[owner == most]),
         _count(by_size[sorted_owner == widest]),
@@ -344,9 +348,9 @@ def join(pieces: Sequence[Segments]) -> Segments:
         widest.classes,
         math.gcd(*(one.aligned for one in busy)),
         min(one.min_run for one in busy),
-        max(one.max_run for one in busy),
+        max(one.max_run for one in pieces),
         min(one.min_class for one in busy),
-        max(one.max_class for one in busy),
+        max(one.max_class for one in pieces),
         min(one.inner_run for one in busy),
         most.lengths,
         widest.class_lengths,

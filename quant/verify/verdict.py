@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -387,6 +387,10 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.explanation}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the fields; what follows from them is found again."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def _repr_html_(self) -> str:
         rows = {**self.to_row(), "epilogue": sentences.epilogue(self), "witness": self.witness or "none needed"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.contraction import Contraction, Gemm
@@ -117,6 +117,7 @@ def test_gemm_of_a_resnet_layer() -> None:
     assert gemm.macs == 115_605_504
 
 
+@settings(deadline=None)
 @given(
     stride=st.integers(1, 4),
     dilation=st.integers(1, 3),

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.layout import Level, ScaleLayout, ScaleLayoutError, parse_layout
@@ -99,6 +99,7 @@ def test_names_that_need_a_contraction_say_so() -> None:
         parse_layout(parse_layout("per_tensor", "km"), "mk")
 
 
+@settings(deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     blocks=st.tuples(st.integers(1, 9), st.integers(1, 9)),

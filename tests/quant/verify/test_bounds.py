@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.formats import IntFormat
@@ -34,6 +34,7 @@ def test_safe_lengths_of_common_formats(
     assert accumulator_bits(4096, lhs, rhs) == at_4096
 
 
+@settings(deadline=None)
 @given(
     bits=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     signed=st.tuples(st.booleans(), st.booleans()),
@@ -51,11 +52,13 @@ def test_worst_case_is_reached_and_one_bit_less_is_too_few(
     assert width == 1 or bottom < -(2 ** (width - 2)) or top > 2 ** (width - 2) - 1
 
 
+@settings(deadline=None)
 @given(bits=st.integers(10, 40), length=st.integers(1, 10**6))
 def test_safe_length_and_bits_are_inverse(bits: int, length: int) -> None:
     assert (accumulator_bits(length) <= bits) == (length <= safe_length(bits))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-8, 7), min_size=1, max_size=4), st.sampled_from(["int3", "u3", "int3_narrow"]))
 def test_channel_bound_is_reached_by_some_operand_and_holds_for_every_partial_sum(weights: list[int], lhs: str) -> None:
     number = IntFormat.parse(lhs)
@@ -75,6 +78,16 @@ def test_bound_of_a_verdict_is_that_of_its_longest_partial_sum() -> None:
     assert decide("mk,kn->mn", rhs="group:128", sizes=sizes).accumulator_bits == accumulator_bits(128) == 23
     assert decide("mk,kn->mn", sizes=sizes, lhs_format="u8", rhs_format="int4").accumulator_bits == 21
     assert decide("mk,kn->mn", rhs="codebook(int4)", sizes=sizes).accumulator_bits == 21
+
+
+def test_padding_adds_no_products() -> None:
+    """A corner of a padded image sums 4 of 9 taps; blocks of 4 pixels hold all 4 taps of some output."""
+    sizes = {"b": 1, "c": 1, "w": 16, "o": 1, "s": 4}
+    assert decide("conv1d", "w:4", sizes=sizes).accumulator.length == 4
+    assert decide("conv1d", "w:3", sizes=sizes).accumulator.length == 3
+    sizes = {"b": 1, "c": 1, "w": 2, "o": 1, "s": 9}
+    found = decide("conv1d padding=8", sizes=sizes)
+    assert (found.reduction_length, found.accumulator.length) == (9, 2)
 
 
 def test_zero_points_widen_the_corrected_sum() -> None:

@@ -1,11 +1,14 @@
 """Verdicts by layout against exact products of distinct primes, over the whole catalogue."""
 
 import itertools
+import json
+import pickle
 import re
 from typing import Any
 
 import pytest
 
+from quant.contraction import Contraction
 from quant.verify import decide
 from tests.quant.verify.oracle import Case, gemm, truth
 
@@ -142,6 +145,46 @@ def test_verdicts_of_a_gemm(lhs: str, rhs: str, depth: int, expected: tuple[Any,
     found = decide("mk,kn->mn", lhs, rhs, sizes={"m": 256, "k": 512, "n": 256}, native_depth=depth)
     got = (found.verdict, found.partial_sums, found.segment, found.min_run, found.rescale)
     assert got == expected
+
+
+def test_one_short_run_may_go_to_the_end() -> None:
+    """Blocks of 5 and 8 cut 13 steps into 5, 3, 2, 3: with a depth of 3 the run of 2 is fed last."""
+    found = decide("mk,kn->mn", "k:5", "k:8", sizes={"m": 4, "k": 13, "n": 4}, native_depth=3)
+    assert (found.verdict, found.needs_reorder, found.partial_sums, found.gathered) == ("segmented", True, 4, 13 * 4)
+    found = decide("mk,kn->mn", "k:5", "k:8", sizes={"m": 4, "k": 13, "n": 4}, native_depth=4)
+    assert (found.verdict, found.needs_reorder) == ("incompatible", False)
+
+
+def test_the_last_run_may_be_short_where_it_stands() -> None:
+    found = decide("mk,kn->mn", "k:4", "1", sizes={"m": 4, "k": 9, "n": 4}, native_depth=4)
+    assert (found.verdict, found.needs_reorder, found.min_run, found.segment) == ("segmented", False, 1, 4)
+    found = decide("mij,ijn->mn", "j:4", "1", sizes={"m": 4, "i": 2, "j": 9, "n": 4}, native_depth=4)
+    assert (found.verdict, found.segments.min_run) == ("segmented", 1)
+    assert found.needs_reorder, "the run of 1 comes twice"
+
+
+def test_a_verdict_shows_in_rows_json_and_notebooks() -> None:
+    found = decide("mk,kn->mn", "m:1", "n:1,k:4", sizes={"m": 2, "k": 8, "n": 2})
+    row = found.to_row()
+    assert (row["verdict"], row["varying"], row["lhs_scale_bits"]) == ("segmented", "rhs k:4", 64)
+    assert json.loads(json.dumps(found.to_dict()))["segments"]["runs"] == 2
+    page = found._repr_html_()
+    assert "<b>segmented</b>" in page
+    assert "acc[0,0] = 1, real = 2" in page
+    again = pickle.loads(pickle.dumps(found))  # noqa: S301  our own bytes
+    assert again.to_dict() == found.to_dict()
+
+
+def test_im2col_form_has_the_verdict_of_the_convolution() -> None:
+    conv2d = Contraction.parse("conv2d padding=1")
+    sizes = {"b": 1, "c": 4, "h": 6, "w": 6, "o": 3, "r": 3, "s": 3}
+    plain = {x: n for x, n in conv2d.complete(sizes).items() if x not in "hw"}
+    for lhs, rhs in (("c:1", "o:1"), ("c:2", "o:1,r:1"), ("1", "c:1"), ("b:1", "o:1")):
+        for order in ("crs", "rsc"):
+            left = decide(conv2d, lhs, rhs, sizes=sizes, order=order)
+            right = decide(conv2d.im2col(), lhs, rhs, sizes=plain, order=order)
+            assert left.segments == right.segments
+            assert left.verdict == right.verdict
 
 
 def test_rescales_nest() -> None:
