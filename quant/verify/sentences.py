@@ -95,6 +95,8 @@ def _segmented(found: Verdict) -> str:
             f" In the order {''.join(found.order)} runs are {found.segments.min_run} long, so the reduction is sorted "
             "by scale first."
         )
+    if found.loop_order:
+        text += f" Loops in the order {''.join(found.loop_order)} need no sorting."
     return text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ from .bounds import AccumulatorBound
 from .corrections import Correction
 from .epilogue import Bias, Factor
 from .problem import Problem, Varying
-from .runs import Lengths, Segments
+from .runs import Lengths, Segments, segments
 from .terms import Terms, changes, numbered
 from .witness import Witness
 
@@ -178,6 +178,17 @@ class Verdict:
     def accumulator_bits(self) -> int:
         """Bits that one integer partial sum needs."""
         return self.accumulator.bits
+
+    @cached_property
+    def loop_order(self) -> tuple[str, ...]:
+        """Loop order that needs no sorting where `order` does: what changes outside, what does not inside; or empty."""
+        if not self.needs_reorder or self.given.scales is not None or self.given.codes is not None:
+            return ()
+        taps = {link.lhs: link.rhs for link in self.problem.contraction.links}
+        moving = {taps.get(one.axis, one.axis) for one in self.varying}
+        order = tuple(sorted(self.order, key=lambda label: label not in moving))
+        cut = segments(replace(self.problem, order=order))
+        return order if cut.inner_run >= self.native_depth else ()
 
     @cached_property
     def explanation(self) -> str:
@@ -371,6 +382,7 @@ class Verdict:
             "min_run": self.min_run,
             "needs_reorder": self.needs_reorder,
             "gathered": self.gathered,
+            "loop_order": list(self.loop_order),
             "rescale": self.rescale,
             "rescales_by_kind": dict(self.rescales_by_kind),
             "native_depth": self.native_depth,

@@ -211,6 +211,9 @@ def test_loop_order_of_a_convolution_decides(order: str, lhs: str, runs: int, sh
     assert (found.verdict, found.partial_sums, found.min_run) == ("segmented", runs, shortest)
     assert found.needs_reorder == reorder
     assert (found.gathered > 0) == reorder
+    better = "".join(found.loop_order)
+    assert better == ({"per_token": "rsc", "per_channel_in": "crs"}[lhs] if reorder else "")
+    assert ("Loops in the order" in found.explanation) == reorder
 
 
 def test_depthwise_takes_channel_scales_and_pointwise_takes_pixel_scales() -> None:
