@@ -7,7 +7,7 @@ and a column (Cauchy and Schwarz), and the same per block of the reduction aroun
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -103,25 +103,25 @@ def accumulate_certified(
         sums = np.empty_like(register)
         marks = np.zeros(register.shape, np.uint8) if trapping else _EMPTY
         panel = a[at.batch, at.rows]
-        for (k, end), norms in zip(bounds, lhs_blocks, strict=True):
+        for (k, end), norms, columns in zip(bounds, lhs_blocks, at.norms, strict=True):
             np.matmul(panel[:, k:end], at.tile[k:end], out=sums)
-            columns = _norms(at.tile[np.newaxis, k:end], 1)[0].astype(real)
             span = np.array([k, end, accumulator.dot_depth])
             certified_block(register, sums, norms[at.batch, at.rows], columns, panel, at.packed, span, rails, marks)
         if trapping:
             hit[at.batch, at.rows, at.columns] = marks
 
-    return Outcome(_panels(rhs, start, accumulator, real, run), hit if trapping else None)
+    return Outcome(_panels(rhs, start, accumulator, real, run, bounds), hit if trapping else None)
 
 
 class _Panel(NamedTuple):
-    """A part of the outputs that stays in cache, and its columns of the rhs, plain and packed in tiles."""
+    """A part of the outputs that stays in cache; its columns of the rhs, plain and in tiles; their norms per block."""
 
     batch: int
     rows: slice
     columns: slice
     tile: npt.NDArray[Any]
     packed: npt.NDArray[Any]
+    norms: list[npt.NDArray[Any]]
 
 
 def _panels(
@@ -130,6 +130,7 @@ def _panels(
     accumulator: Accumulator,
     real: np.dtype[Any],
     run: Callable[[_Panel, npt.NDArray[Any]], None],
+    blocks: Sequence[tuple[int, int]] = (),
 ) -> IntArray:
     """Run over panels of outputs in threads; `run` changes each panel's registers in place."""
     bits = accumulator.bits if accumulator.spill_steps is None else accumulator.spill_bits
@@ -148,8 +149,9 @@ def _panels(
                 columns = slice(left, min(left + _PANEL_COLUMNS, n))
                 tile = np.ascontiguousarray(rhs[b, :, columns], real)
                 packed = _pack(tile)
+                norms = [_norms(tile[np.newaxis, k:end], 1)[0].astype(real) for k, end in blocks]
                 parts = [
-                    _Panel(b, slice(top, min(top + _PANEL_ROWS, m)), columns, tile, packed)
+                    _Panel(b, slice(top, min(top + _PANEL_ROWS, m)), columns, tile, packed, norms)
                     for top in range(0, m, _PANEL_ROWS)
                 ]
                 list(pool.map(panel, parts))

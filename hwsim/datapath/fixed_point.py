@@ -11,6 +11,7 @@ import numpy.typing as npt
 from quant.formats import IntArray, Overflow, Rounding
 
 from .encodings import Convertor, Encoding, FixedPoint
+from .gemm import magnitude
 from .steps import choose_array, double_rounding, fit, multiply_shift
 
 IntResult = npt.NDArray[np.int64]
@@ -118,7 +119,7 @@ def _shift_left(acc: IntArray, shift: IntArray) -> IntArray:
 
 def _check_product(acc: IntArray, multiplier: IntArray, shift: IntArray) -> None:
     """Refuse a product or a rounding constant that int64 does not hold."""
-    product = int(np.abs(acc).max(initial=0)) * int(np.abs(multiplier).max(initial=0))
+    product = magnitude(acc) * magnitude(multiplier)
     deepest = int(np.max(shift, initial=0))
     if deepest > 62 or product + (1 << deepest) >= 1 << 63:
         msg = f"product and shift must fit 64 bits, not {product} and {deepest}"

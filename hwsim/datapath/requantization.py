@@ -83,11 +83,12 @@ def requantize(
     encoding = _encode(scale, chosen)
     real_bias: FloatArray | None = None
     if bias is not None and chosen.real_bias:
-        real_bias = _spread("bias", np.asarray(bias, np.float32), values.shape)
+        real_bias = np.asarray(bias, np.float32)
+        _spread("bias", real_bias, values.shape)
     elif bias is not None:
         values = _add_bias(values, np.asarray(bias), chosen.accumulator_bits)
-    parts = _spread_encoding(encoding, values.shape)
-    zeros = _spread("zero_point", zero, values.shape).astype(np.int64, copy=False)
+    encoding = _checked_encoding(encoding, values.shape)
+    _spread("zero_point", zero, values.shape)
     flat = np.atleast_1d(values)
     out = np.empty(flat.shape, form.dtype)
     rows = max(1, _CHUNK // max(1, flat[:1].size))
@@ -96,9 +97,9 @@ def requantize(
             cut = slice(start, start + rows)
             result = chosen.apply(
                 flat[cut].astype(np.int64),
-                _cut(parts, cut),
-                np.atleast_1d(zeros)[cut],
-                None if real_bias is None else np.atleast_1d(real_bias)[cut],
+                _each(encoding, lambda x: _cut(x, flat.ndim, cut)),  # noqa: B023 used at once
+                _cut(zero.astype(np.int64), flat.ndim, cut),
+                None if real_bias is None else _cut(real_bias, flat.ndim, cut),
             )
             out[cut] = np.clip(result, lo, hi)
     return out.reshape(values.shape)
@@ -232,12 +233,20 @@ def _spread(name: str, x: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArr
         raise ValueError(msg) from None
 
 
-def _spread_encoding(encoding: Encoding, shape: tuple[int, ...]) -> Encoding:
-    return _each(encoding, lambda x: _spread("scale", np.asarray(x), shape))
+def _checked_encoding(encoding: Encoding, shape: tuple[int, ...]) -> Encoding:
+    """Check that the numbers of an encoding broadcast to the accumulators; keep them small."""
+
+    def check(x: Any) -> npt.NDArray[Any]:
+        array = np.asarray(x)
+        _spread("scale", array, shape)
+        return array
+
+    return _each(encoding, check)
 
 
-def _cut(encoding: Encoding, cut: slice) -> Encoding:
-    return _each(encoding, lambda x: np.atleast_1d(x)[cut])
+def _cut(x: npt.NDArray[Any], ndim: int, cut: slice) -> npt.NDArray[Any]:
+    """Take a chunk of the first of `ndim` axes, along which `x` may have one value for all."""
+    return x[cut] if x.ndim == ndim and x.shape[0] != 1 else x
 
 
 def _each(encoding: Encoding, change: Callable[[Any], Any]) -> Encoding:

@@ -73,7 +73,8 @@ def rounding_shift(x: Ring, shift: Ring, rounding: Rounding, select: Select = ch
         case Rounding.HALF_UP:
             return (x + half) >> shift
         case Rounding.HALF_AWAY:
-            return select(x < 0, -((half - x) >> shift), (x + half) >> shift)
+            # Below zero a tie must not reach the next integer; without dropped bits there is no tie.
+            return (x + half - select(x < 0, 1 - ((1 << shift) & 1), 0)) >> shift
         case Rounding.HALF_EVEN:
             floor = x >> shift
             rest = x - (floor << shift)

@@ -44,47 +44,39 @@ def certified_block(
     hit : uint8 [p, n] or [0, 0]
         Set to 1 where a register was clamped, if it has a size.
     """
-    lo, hi = rails[0], rails[1]
     # Above 2**24 the doubled middle and its bound round by one each; the slack keeps the bound an upper bound.
-    ceiling, floor = hi + hi - 2, lo + lo + 2
+    ceiling, floor = rails[1] + rails[1] - 2, rails[0] + rails[0] + 2
     stepped = 0
     tile = np.zeros(WIDTH, register.dtype)
-    sums = np.zeros(WIDTH, register.dtype)
-    norms = np.zeros(WIDTH, register.dtype)
     trapped = np.zeros(WIDTH, np.uint8)
     start, stop, depth = span[0], span[1], span[2]
     rule = _TRAP if hit.size else _SATURATE
+    # A register that drops no bits: the size times its inverse is 1, in the right type.
     cut = rails[2] * rails[3]
-    for t in range(packed.shape[0]):
-        count = min(WIDTH, register.shape[1] - t * WIDTH)
-        columns = packed[t]
-        for i in range(register.shape[0]):
-            _load(tile, register[i], t, count)
-            _load(sums, block[i], t, count)
-            _load(norms, column_norms, t, count)
-            if _inside(tile, sums, norms, row_norms[i], ceiling, floor):
-                for j in range(WIDTH):
-                    tile[j] += sums[j]
-            else:
-                stepped += 1
-                trapped[:] = 0
-                _run(tile, lhs[i], columns, start, stop, depth, cut, rails, rule, trapped)
-                if hit.size:
-                    for j in range(count):
-                        hit[i, t * WIDTH + j] |= trapped[j]
-            _store(register[i], tile, t, count)
+    for i in range(register.shape[0]):
+        norm = row_norms[i]
+        for t in range(packed.shape[0]):
+            row = register[i, t * WIDTH : (t + 1) * WIDTH]
+            sums = block[i, t * WIDTH : (t + 1) * WIDTH]
+            norms = column_norms[t * WIDTH : (t + 1) * WIDTH]
+            outside = 0
+            for j in range(row.shape[0]):
+                middle = row[j] + row[j] + sums[j]
+                bound = norm * norms[j]
+                outside += (middle + bound > ceiling) | (middle - bound < floor)
+            if outside == 0:
+                for j in range(row.shape[0]):
+                    row[j] += sums[j]
+                continue
+            stepped += 1
+            trapped[:] = 0
+            _load(tile, register[i], t, row.shape[0])
+            _run(tile, lhs[i], packed[t], start, stop, depth, cut, rails, rule, trapped)
+            _store(register[i], tile, t, row.shape[0])
+            if hit.size:
+                for j in range(row.shape[0]):
+                    hit[i, t * WIDTH + j] |= trapped[j]
     return stepped
-
-
-@njit(cache=True, nogil=True)
-def _inside(tile: Any, sums: Any, norms: Any, norm: Any, ceiling: Any, floor: Any) -> bool:
-    """Tell whether no prefix of the block can leave the rails, in any column."""
-    outside = 0
-    for j in range(WIDTH):
-        middle = tile[j] + tile[j] + sums[j]
-        bound = norm * norms[j]
-        outside += (middle + bound > ceiling) | (middle - bound < floor)
-    return outside == 0
 
 
 @njit(cache=True, nogil=True)
