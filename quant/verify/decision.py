@@ -140,7 +140,7 @@ def decide(
         msg = f"tolerance must be 0, or positive with scales given, not {tolerance}"
         raise ValueError(msg)
     if not by_values and lhs_codes is None and rhs_codes is None:
-        return _by_layout(problem)
+        return decide_problem(problem)
     given = _given(problem, (lhs_scales, rhs_scales) if by_values else None, (lhs_codes, rhs_codes))
     return _by_terms(problem, given, tolerance)
 
@@ -180,7 +180,8 @@ def _given(
 
 
 @functools.lru_cache(maxsize=8192)
-def _by_layout(problem: Problem) -> Verdict:
+def decide_problem(problem: Problem) -> Verdict:
+    """Decide a checked question by layout."""
     moving = varying_levels(problem)
     found = segments(problem)
     kinds = {kind: segments(problem, names) for kind, names in _nests(moving)}

@@ -22,7 +22,7 @@ from quant.formats import IntFormat
 from quant.layout import Level, ScaleLayout, ScaleLayoutError
 
 from . import transforms
-from .decision import decide
+from .decision import decide_problem
 from .problem import OPERANDS, Problem
 from .verdict import RANK, Verdict
 from .work import Work, total
@@ -58,7 +58,7 @@ class Product:
     @property
     def verdict(self) -> Verdict:
         """Verdict of this product; float products need none and are ``once``."""
-        return _decide(self.problem)
+        return decide_problem(self.problem)
 
     def real(self) -> Array:
         """Multiply the real operands; exact for object arrays of Fractions."""
@@ -115,7 +115,7 @@ class Repair:
     @cached_property
     def after(self) -> Verdict:
         """Verdict after the repair."""
-        return _decide(self.problem)
+        return decide_problem(self.problem)
 
     @property
     def offline_operations(self) -> int:
@@ -165,23 +165,6 @@ class Repair:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.does}"
-
-
-def _decide(problem: Problem) -> Verdict:
-    return decide(
-        problem.contraction,
-        problem.lhs,
-        problem.rhs,
-        sizes=problem.sizes,
-        native_depth=problem.native_depth,
-        order=problem.order,
-        lhs_zero=problem.lhs_zero,
-        rhs_zero=problem.rhs_zero,
-        lhs_format=problem.lhs_format,
-        rhs_format=problem.rhs_format,
-        lhs_static=problem.lhs_static,
-        rhs_kind=problem.rhs_kind,
-    )
 
 
 def suggest(found: Verdict) -> tuple[Repair, ...]:
@@ -386,7 +369,7 @@ def _regroup(problem: Problem, found: Verdict, axes: tuple[str, ...]) -> list[Re
     target = replace(problem, lhs=_with_block(problem.lhs, axes, block), rhs=_with_block(problem.rhs, axes, block))
     contraction = problem.contraction
     outputs = contraction.batch + contraction.rows + contraction.outer_rhs
-    parts = _decide(target).partial_sums
+    parts = decide_problem(target).partial_sums
     does = (
         f"share scales in groups of at least {block} along {','.join(axes)}, so that {parts} partial sums are rescaled"
     )

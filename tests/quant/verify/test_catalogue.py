@@ -87,10 +87,10 @@ def test_native_depth_refuses_short_segments() -> None:
 def test_verdicts_are_fast_at_any_size() -> None:
     """A verdict of a 4096 cube and the whole table take milliseconds and a second; generous for a busy machine."""
     big = {"m": 4096, "k": 4096, "n": 4096}
-    start = time.perf_counter()
+    start = time.process_time()
     for depth in range(2, 22):
         decide("mk,kn->mn", "mx:32", "group:128", sizes=big, native_depth=depth)
-    assert (time.perf_counter() - start) / 20 < 0.02
-    start = time.perf_counter()
+    assert (time.process_time() - start) / 20 < 0.02
+    start = time.process_time()
     layout_table(sizes=big, native_depth=3)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

@@ -155,6 +155,12 @@ def test_one_short_run_may_go_to_the_end() -> None:
     assert (found.verdict, found.needs_reorder) == ("incompatible", False)
 
 
+def test_two_short_runs_can_not_both_go_to_the_end() -> None:
+    """Blocks of 5 and 8 cut 20 steps into 5, 3, 2, 5, 1, 4."""
+    found = decide("mk,kn->mn", "k:5", "k:8", sizes={"m": 4, "k": 20, "n": 4}, native_depth=3)
+    assert (found.verdict, found.utilization) == ("incompatible", 20 / (6 + 3 + 3 + 6 + 3 + 6))
+
+
 def test_the_last_run_may_be_short_where_it_stands() -> None:
     found = decide("mk,kn->mn", "k:4", "1", sizes={"m": 4, "k": 9, "n": 4}, native_depth=4)
     assert (found.verdict, found.needs_reorder, found.min_run, found.segment) == ("segmented", False, 1, 4)
