@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quant import IntFormat, OperandSpec, Scheme
+from quant.scheme import ActivationPair
+
+BASE = {"name": "s", "description": "d", "source": "t"}
+INT8: dict[str, Any] = {"format": "int8"}
+
+
+def scheme(**fields: Any) -> Scheme:
+    return Scheme.from_fields(BASE | fields)
+
+
+@pytest.mark.parametrize("name", Scheme.presets())
+def test_presets_load_and_their_yaml_loads_back(name: str, tmp_path: Path) -> None:
+    preset = Scheme.load(name)
+    assert preset.name == name
+    assert preset.description
+    assert preset.source
+    path = tmp_path / "copy.yaml"
+    path.write_text(preset.to_yaml(), encoding="utf-8")
+    assert Scheme.load(path) == preset
+    assert Scheme.load(preset) is preset
+
+
+def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    for name in ("one", "two"):
+        path.write_text(Scheme.load("fp16").replace(name=name).to_yaml(), encoding="utf-8")
+        assert Scheme.load(path).name == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"strategy": "dynamic", "weight": INT8}, "activation must be given with strategy dynamic"),
+        ({"strategy": "static", "activation": INT8, "weight": INT8}, "output must be given with strategy static"),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "output": INT8},
+            "output must be absent with strategy dynamic",
+        ),
+        ({"strategy": "float", "weight": INT8}, "weight must be absent with strategy float"),
+        ({"strategy": "weight_only"}, "weight must be given with strategy weight_only"),
+        (
+            {"strategy": "weight_only", "weight": INT8, "smooth": {"alpha": 0.5}},
+            "smooth must go with strategy dynamic or static, not weight_only",
+        ),
+        (
+            {"strategy": "dynamic", "activation": {"code": "pow2", "format": "int4"}, "weight": INT8},
+            "activation.code must be affine, not pow2",
+        ),
+        (
+            {"strategy": "weight_only", "weight": {"code": "pow2", "format": "int4", "symmetric": False}},
+            "weight symmetric must be true with code pow2, which has no zero point, not false",
+        ),
+        (
+            {"strategy": "weight_only", "weight": {"range": "percentile"}},
+            "weight percentile must go with range percentile only, not None with percentile",
+        ),
+        (
+            {"strategy": "weight_only", "weight": {"percentile": 0.1}},
+            "weight percentile must go with range percentile only, not 0.1 with minmax",
+        ),
+    ],
+)
+def test_inconsistent_schemes_are_refused(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'Scheme: {text}')}$"):
+        scheme(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"strategy": "quick"}, "strategy must be 'float', 'weight_only', 'dynamic' or 'static', not 'quick'"),
+        ({"strategy": "float", "carrier": "fp8"}, "carrier"),
+        ({"strategy": "float", "carrier": "int8"}, "carrier must be one of fp32, fp16, bf16, not 'int8'"),
+        ({"strategy": "float", "carrier": "e8m0"}, "carrier must be one of fp32, fp16, bf16, not 'e8m0'"),
+        (
+            {"strategy": "weight_only", "weight": {"format": "float8"}},
+            "weight.format integer format must look like int8, u8 or int8_narrow, not 'float8'",
+        ),
+        ({"strategy": "weight_only", "weight": {"range": "percentile", "percentile": 50}}, "weight.percentile"),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "smooth": {"alpha": 1.5}},
+            "smooth.alpha must be less than or equal to 1, not 1.5",
+        ),
+        ({"strategy": "float", "atention": "float"}, "unknown field atention, did you mean attention?"),
+        (
+            {"strategy": "weight_only", "weight": {"fromat": "int8"}},
+            "unknown field weight.fromat, did you mean format?",
+        ),
+    ],
+)
+def test_wrong_fields_are_named_with_their_rule(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        scheme(**fields)
+
+
+def test_source_has_no_default() -> None:
+    with pytest.raises(ValueError, match="field source is missing"):
+        Scheme.from_fields({"name": "s", "description": "d", "strategy": "float"})
+
+
+def test_specs_of_products_of_activations_follow_the_attention_entry() -> None:
+    dynamic = Scheme.load("w8a8-dynamic")
+    assert dynamic.operand_specs(rhs_is_weight=True) == (dynamic.activation, dynamic.weight)
+    assert dynamic.operand_specs(rhs_is_weight=False) == (dynamic.activation, dynamic.activation)
+    assert dynamic.replace(attention="float").operand_specs(rhs_is_weight=False) == (None, None)
+    pair = {"lhs": {"format": "int4"}, "rhs": {"format": "u8"}}
+    lhs, rhs = dynamic.replace(attention=pair).operand_specs(rhs_is_weight=False)
+    assert (lhs, rhs) == (OperandSpec(format="int4"), OperandSpec(format="u8"))
+    assert isinstance(dynamic.replace(attention=pair).attention, ActivationPair)
+    only = Scheme.load("w8a16")
+    assert only.operand_specs(rhs_is_weight=True) == (None, only.weight)
+    assert only.operand_specs(rhs_is_weight=False) == (None, None)
+
+
+def test_formats_are_read_in_one_spelling() -> None:
+    spec = OperandSpec(format="uint8")
+    assert spec.format == "u8"
+    assert spec.integer_format == IntFormat(8, signed=False)
+    assert Scheme.load("w8a16").weight is not None
