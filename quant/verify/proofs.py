@@ -20,7 +20,7 @@ def find_witness(found: Verdict) -> Witness | None:
     """Find two terms of one output that differ in scale, and put a 1 on each."""
     problem = found.problem
     for step in found.decode:
-        if step.kind == "real" and found.reduction_length > 1:
+        if step.kind == "real":
             return of_codes(problem, step.operand, BENT)
     if found.verdict == "once" or found.segments.runs == 1:
         return None

@@ -306,7 +306,9 @@ def with_weights(witness: Witness, operand: Operand, codes: npt.NDArray[Any]) ->
 
 
 def of_codes(problem: Problem, operand: Operand, table: Sequence[Fraction]) -> Witness:
-    """Build the witness of theorem 6: codes (i, i+2) and (i+1, i+1) have one sum and different meanings.
+    """Build the witness for codes that are not affine: (i, i+2) and (i+1, i+1) have one sum and different meanings.
+
+    Where a sum has one term, ``a i = b j`` while ``a f(i)`` and ``b f(j)`` differ.
 
     Parameters
     ----------
@@ -318,7 +320,7 @@ def of_codes(problem: Problem, operand: Operand, table: Sequence[Fraction]) -> W
     Raises
     ------
     ValueError
-        If the decoder is affine, or the reduction has one step.
+        If the decoder is affine, or an output has no term.
     """
     bends = [i for i in range(len(table) - 2) if table[i] + table[i + 2] != 2 * table[i + 1]]
     if not bends:
@@ -333,9 +335,11 @@ def of_codes(problem: Problem, operand: Operand, table: Sequence[Fraction]) -> W
             found.append((step, pair))
         if len(found) == 2:
             break
-    if len(found) < 2:
-        msg = f"reduction must have two terms, not {len(found)}"
+    if not found:
+        msg = f"output {output} must have a term, not none"
         raise ValueError(msg)
+    if len(found) == 1:
+        return _of_one_code(problem, operand, table, found[0])
     (one, (a1, w1)), (two, (a2, w2)) = found
     i = bends[0]
     ones: Codes = ((a1, 1), (a2, 1)) if operand == "rhs" else ((w1, 1), (w2, 1))
@@ -343,4 +347,22 @@ def of_codes(problem: Problem, operand: Operand, table: Sequence[Fraction]) -> W
     sides = [Side(ones, code) if operand == "rhs" else Side(code, ones) for code in codes]
     where = (0,) * len(problem.contraction.out)
     steps = (tuple(one.items()), tuple(two.items()))
+    return Witness(problem, sides[0], sides[1], (), where, steps, True, tuple(table), operand)
+
+
+def _of_one_code(
+    problem: Problem,
+    operand: Operand,
+    table: Sequence[Fraction],
+    term: tuple[dict[str, int], tuple[Position, Position]],
+) -> Witness:
+    step, (left, right) = term
+    numbers = range(len(table))
+    i, j = next((i, j) for i, j in itertools.product(numbers, numbers) if i and j and j * table[i] != i * table[j])
+    sides = []
+    for code, other in ((i, j), (j, i)):
+        pair: tuple[Codes, Codes] = ((left, other),), ((right, code),)
+        sides.append(Side(*pair) if operand == "rhs" else Side(((left, code),), ((right, other),)))
+    where = (0,) * len(problem.contraction.out)
+    steps = (tuple(step.items()), tuple(step.items()))
     return Witness(problem, sides[0], sides[1], (), where, steps, True, tuple(table), operand)

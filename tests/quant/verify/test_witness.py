@@ -117,8 +117,15 @@ def test_witness_of_codes_keeps_the_sum_of_codes() -> None:
     with pytest.raises(ValueError, match=r"^table must not be affine, not \['0', '2', '4'\]$"):
         of_codes(problem, "rhs", [Fraction(x) for x in (0, 2, 4)])
     assert of_codes(problem, "lhs", [Fraction(x) for x in (0, 2, 5)]).check()
-    with pytest.raises(ValueError, match=r"^reduction must have two terms, not 1$"):
-        of_codes(build_problem("mk,kn->mn", "1", "1", {"m": 1, "k": 1, "n": 1}), "rhs", witness.table)
+
+
+@pytest.mark.parametrize(("lhs", "rhs"), [("1", "codebook(real) 1"), ("codebook(real) 1", "1")])
+def test_real_tables_have_a_witness_even_for_sums_of_one_term(lhs: str, rhs: str) -> None:
+    for contraction, sizes in (("mk,kn->mn", {"m": 1, "k": 1, "n": 1}), ("m,n->mn", {"m": 2, "n": 2})):
+        witness = decide(contraction, lhs, rhs, sizes=sizes).witness
+        assert witness is not None
+        assert witness.check()
+        assert {witness.accumulators(side)[witness.output] for side in (witness.first, witness.second)} == {2}
 
 
 @pytest.mark.parametrize("weights", [(-128, 127), (3, 6), (-128, -128), (127, 1), (-5, 5)])
