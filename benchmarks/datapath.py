@@ -28,7 +28,7 @@ Task = tuple[str, Callable[[], Any], str, float]
 SATURATE = Overflow.SATURATE
 
 
-def operands(m: int, k: int, n: int, sigma: float = 32.0) -> tuple[Any, Any]:
+def operands(m: int, k: int, n: int, sigma: float = 32.0) -> Any:
     rng = np.random.default_rng(7)
     return tuple(np.clip(np.rint(rng.normal(0, sigma, shape)), -128, 127).astype(np.int8) for shape in ((m, k), (k, n)))
 

@@ -231,7 +231,7 @@ def dequantize(
     zero_point : int, broadcast to [...]
     profile
         ``float32`` (ONNX, onnxruntime, torch per tensor): the difference is rounded to float32, then the product.
-        ``float64`` (torch per channel): the product is formed in float64 and rounded once.
+        ``float64`` (torch per channel): the scale and the product are float64, rounded once.
 
     Returns
     -------
@@ -259,12 +259,12 @@ def dequantize(
             msg = f"{name} must hold integers, not {array.dtype}"
             raise TypeError(msg)
     difference = codes.astype(np.int64) - _spread("zero_point", zero.astype(np.int64), codes.shape)
-    scales = _spread("scale", np.asarray(scale, np.float32), codes.shape)
+    scales = _spread("scale", np.asarray(scale, np.float64), codes.shape)
     match profile:
         case "float32":
-            return np.asarray(difference.astype(np.float32) * scales)
+            return np.asarray(difference.astype(np.float32) * scales.astype(np.float32))
         case "float64":
-            return np.asarray(difference * scales.astype(np.float64)).astype(np.float32)
+            return np.asarray(difference * scales).astype(np.float32)
         case _:
             msg = f"profile must be float32 or float64, not {profile!r}"
             raise ValueError(msg)
