@@ -16,6 +16,7 @@ PositiveNumber = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NotNegativeNumber = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
+Drain = Literal["bus", "shift"]
 
 
 class Array(Document):
@@ -29,12 +30,20 @@ class Array(Document):
         Products that one element adds exactly before it accumulates once.
     dataflow
         Which operand stays in the elements.
+    drain
+        How the sums of an output-stationary array leave: each over the ``bus`` of its column in the cycle that
+        completes it, or with ``shift`` from element to element up the column, `rows` more cycles for each fold.
+    double_buffered
+        Whether a second register in each element takes the stationary operand of the next fold while the current one
+        streams, so that only the first load is seen.
     """
 
     rows: Positive
     columns: Positive
     dot_depth: Positive = 1
     dataflow: Dataflow = "output_stationary"
+    drain: Drain = "bus"
+    double_buffered: bool = False
 
     @property
     def native_depth(self) -> int:

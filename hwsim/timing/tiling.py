@@ -12,7 +12,9 @@ input stationary  ``ceil(k_s/(R d)) ceil(m/C)``       ``R + n + R + C - 2``
 ================= =================================== ================================
 
 times ``batch``. With one segment and ``d = 1`` these are the counts of SCALE-Sim (arXiv 1811.02883), which
-reports one cycle less because it counts from 0; partial tiles pay the full array.
+reports one cycle less because it counts from 0; partial tiles pay the full array. Sums that leave through their
+neighbours (`Array.drain`) take ``R`` cycles more a fold; a second register for the stationary operand
+(`Array.double_buffered`) leaves of all loads only the first ``R``.
 
 Off-chip traffic follows from what stays on chip while the rest streams past:
 
@@ -36,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from hwsim.accelerator import Accelerator
+    from hwsim.accelerator import Accelerator, Array
     from hwsim.plan import Plan
 
 Number = Any  # an int or float, or an array of them: one design point or a column of many
@@ -152,15 +154,21 @@ def _folds(plan: Plan, accelerator: Accelerator, parts: Number) -> tuple[Number,
             passes = mac.segments * parts
             tiles = mac.batch * ceil_div(m, rows) * ceil_div(n, columns)
             stream = int(ceil_div(lengths, depth).sum())
-            return passes, passes * tiles, tiles * (stream + passes * skew)
+            leaving = rows if array.drain == "shift" else 0
+            return passes, passes * tiles, tiles * (stream + passes * (skew + leaving))
         case "weight_stationary":
             passes = int(ceil_div(lengths, rows * depth).sum())
             folds = mac.batch * passes * ceil_div(n, columns)
-            return passes, folds, folds * (rows + m + skew)
+            return passes, folds, _loads(array, folds) * rows + folds * (m + skew)
         case "input_stationary":
             passes = int(ceil_div(lengths, rows * depth).sum())
             folds = mac.batch * passes * ceil_div(m, columns)
-            return passes, folds, folds * (rows + n + skew)
+            return passes, folds, _loads(array, folds) * rows + folds * (n + skew)
+
+
+def _loads(array: Array, folds: Number) -> Number:
+    """Count the loads of the stationary operand that the array waits for: with a second register only the first."""
+    return 1 if array.double_buffered else folds
 
 
 def _chosen(best: Numbers, options: list[Number]) -> Number:
