@@ -93,27 +93,46 @@ def prime_scales(axes: str, sizes: Mapping[str, int], layout: str, supply: Itera
 
 @dataclass(frozen=True)
 class Truth:
-    """Runs, classes and shortest runs over all outputs, from exact products."""
+    """Runs and classes over all outputs, from exact products.
+
+    The last three are `(length of run, is it the last run)` of every run, sizes of classes and positions of cuts, where
+    every term is present.
+    """
 
     runs: int
     classes: int
     constant: bool
+    max_run: int
+    max_class: int
+    lengths: frozenset[tuple[int, bool]]
+    sizes: frozenset[int]
+    cuts: frozenset[int]
 
 
 def truth(case: Case, lhs: str, rhs: str) -> Truth:
     supply = primes()
     left = prime_scales(case.lhs, case.sizes, lhs, supply)
     right = prime_scales(case.rhs, case.sizes, rhs, supply)
-    runs = classes = 1
+    runs = classes = max_run = max_class = 1
+    lengths: set[tuple[int, bool]] = set()
+    sizes: set[int] = set()
+    cuts: set[int] = set()
     for output in case.outputs():
         products = [
             left[pair[0]] * right[pair[1]]
             for step in case.steps()
             if (pair := case.positions(output, step)) is not None
         ]
-        runs = max(runs, 1 + sum(a != b for a, b in itertools.pairwise(products)))
-        classes = max(classes, len(set(products)))
-    return Truth(runs, classes, classes == 1)
+        here = [i for i, (a, b) in enumerate(itertools.pairwise(products), 1) if a != b]
+        counts = [products.count(value) for value in set(products)]
+        spans = [b - a for a, b in itertools.pairwise([0, *here, len(products)])]
+        runs, classes = max(runs, len(spans)), max(classes, len(counts))
+        max_run, max_class = max(max_run, *spans), max([max_class, *counts])
+        lengths |= {(span, index == len(spans) - 1) for index, span in enumerate(spans)}
+        sizes |= set(counts)
+        cuts |= set(here)
+    lists = frozenset(lengths), frozenset(sizes), frozenset(cuts)
+    return Truth(runs, classes, classes == 1, max_run, max_class, *lists)
 
 
 def contract(

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import pickle
 import re
 from typing import Any
@@ -70,6 +71,15 @@ CASES = {
         {"b": 1, "c": 2, "h": 3, "w": 3, "o": 2, "r": 3, "s": 2, "p": 5, "q": 4},
         (("p", "h", "r", 2, 1, 1), ("q", "w", "s", 2, 1, 1)),
     ),
+    "transposed conv, taps outside": Case(
+        "transposed2d stride=2 padding=1",
+        "bchw",
+        "cors",
+        "bopq",
+        "rsc",
+        {"b": 1, "c": 2, "h": 3, "w": 3, "o": 2, "r": 3, "s": 2, "p": 5, "q": 4},
+        (("p", "h", "r", 2, 1, 1), ("q", "w", "s", 2, 1, 1)),
+    ),
     "conv weight gradient": Case(
         "bcw,boq->ocs; w=2q+s-1",
         "bcw",
@@ -106,6 +116,15 @@ def test_runs_and_classes_equal_those_of_distinct_primes(name: str) -> None:
         assert (found.verdict == "once") == expected.constant, (lhs, rhs)
         assert found.segments.runs == expected.runs, (lhs, rhs)
         assert found.segments.classes == expected.classes, (lhs, rhs)
+        assert found.segments.max_run == expected.max_run, (lhs, rhs)
+        assert found.segments.max_class == expected.max_class, (lhs, rhs)
+        if case.links:
+            continue
+        assert found.segments.min_run == min(length for length, _ in expected.lengths), (lhs, rhs)
+        inner = [length for length, last in expected.lengths if not last] or [found.segments.length]
+        assert found.segments.inner_run == min(inner), (lhs, rhs)
+        assert found.segments.min_class == min(expected.sizes), (lhs, rhs)
+        assert found.segments.aligned == (math.gcd(*expected.cuts) or found.segments.length), (lhs, rhs)
 
 
 @pytest.mark.parametrize("name", CASES)
