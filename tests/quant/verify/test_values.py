@@ -252,3 +252,27 @@ def test_different_values_fall_apart_as_their_layout_does(blocks: tuple[int, int
     assert by_values.segments == decide("mk,kn->mn", lhs, rhs, sizes=sizes).segments
     cuts = by_values.cuts()
     assert len(cuts) + 1 == by_values.segments.runs
+
+
+def test_tolerance_is_reached_and_not_exceeded() -> None:
+    """Scales 1 and 1.002 lie 0.002 / 2.002 from their middle."""
+    arguments: Any = {"sizes": {"m": 1, "k": 2, "n": 1}, "rhs_scales": 1.0, "lhs_scales": np.array([[1.0, 1.002]])}
+    assert decide("mk,kn->mn", "k:1", "1", tolerance=0.0009995, **arguments).verdict == "once"
+    assert decide("mk,kn->mn", "k:1", "1", tolerance=0.0009985, **arguments).verdict != "once"
+
+
+def test_classes_of_equal_values_count_steps() -> None:
+    """Blocks of 3, 3 and 2 steps with scales 1, 2 and 1: classes of 5 and 3 steps."""
+    scales = np.array([[1.0, 2.0, 1.0]])
+    found = decide("mk,kn->mn", "k:3", "1", sizes={"m": 2, "k": 8, "n": 2}, lhs_scales=scales, rhs_scales=1.0)
+    cut = found.segments
+    assert (cut.runs, cut.classes, cut.min_class, cut.max_class, cut.class_lengths) == (3, 2, 3, 5, ((3, 1), (5, 1)))
+    assert (cut.lengths, cut.aligned) == (((2, 1), (3, 2)), 3)
+
+
+def test_absent_terms_are_no_products_by_values_either() -> None:
+    sizes = {"b": 1, "c": 1, "w": 2, "o": 1, "s": 9}
+    found = decide("conv1d padding=8", sizes=sizes, lhs_scales=1.0, rhs_scales=1.0)
+    assert (found.verdict, found.accumulator.length) == ("once", 2)
+    found = decide("conv1d padding=8", "w:1", sizes=sizes, lhs_scales=np.array([[[1.0, 3.0]]]), rhs_scales=1.0)
+    assert (found.segments.runs, found.segments.max_run, found.segments.max_class) == (2, 1, 1)
