@@ -24,6 +24,9 @@ Off-chip traffic follows from what stays on chip while the rest streams past:
   every cut;
 - nothing, and both are fetched for every fold.
 
+An array that holds one operand loads each of its tiles anew for every chunk of the other; where a sum takes several
+passes, the unfinished sums of a chunk wait in the output buffer, which bounds it.
+
 The tiling that needs the least time of array and memory together is taken, among equals the one with the fewest bits.
 Everything is arithmetic that broadcasts over columns of design points.
 """
@@ -72,6 +75,14 @@ class Schedule:
         Times each result is written to and read from the output buffer as an unfinished sum.
     first_tile_bits, last_tile_bits : bits
         DRAM transfers that nothing can hide: operands of the first fold, results of the last.
+    row_tiles, column_tiles
+        Tiles of the result, each a fold of the array for each pass.
+    block_rows, block_columns
+        Tiles of the result that are made together from operands on chip.
+    keeps
+        Operand that stays for all blocks of its rows or columns: ``lhs``, ``rhs`` or ``none``.
+    parts
+        Pieces of the reduction that a block is made in, one after the other.
     """
 
     folds: Number
@@ -88,12 +99,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class _Tiling:
-    """One way to keep data on chip: DRAM fetches of both operands, parts of the reduction, and whether it fits."""
+    """One way to keep data on chip: DRAM fetches of both operands, parts of the reduction, and whether it fits.
+
+    `loads` is how often each tile of a stationary operand enters the array.
+    """
 
     lhs_fetches: Number
     rhs_fetches: Number
     parts: Number
     fits: Number
+    loads: Number = 1
 
 
 def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
@@ -110,10 +125,13 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     row_tiles, column_tiles = ceil_div(m, array.rows), ceil_div(n, array.columns)
     if array.dataflow == "input_stationary":
         row_tiles, column_tiles = ceil_div(m, array.columns), ceil_div(n, array.rows)
-    tilings = list(_tilings(plan, accelerator, row_tiles, column_tiles))
+    if array.dataflow == "output_stationary":
+        tilings = list(_tilings(plan, accelerator, row_tiles, column_tiles))
+    else:
+        tilings = list(_stationary_tilings(plan, accelerator))
     costs = []
     for tiling in tilings:
-        _, _, compute = _folds(plan, accelerator, tiling.parts)
+        _, _, compute = _folds(plan, accelerator, tiling.parts, tiling.loads)
         bits = plan.lhs.total_dram_bits * tiling.lhs_fetches + plan.rhs.total_dram_bits * tiling.rhs_fetches
         time = np.maximum(compute, bits / accelerator.dram_bits_per_cycle)
         # Far below one cycle, bits only decide between equal times.
@@ -121,11 +139,12 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     best = np.argmin(np.stack(np.broadcast_arrays(*costs)), axis=0)
     lhs_fetches = _chosen(best, [tiling.lhs_fetches for tiling in tilings])
     rhs_fetches = _chosen(best, [tiling.rhs_fetches for tiling in tilings])
-    passes, folds, compute = _folds(plan, accelerator, _chosen(best, [tiling.parts for tiling in tilings]))
+    parts, loads = (_chosen(best, [getattr(tiling, name) for tiling in tilings]) for name in ("parts", "loads"))
+    passes, folds, compute = _folds(plan, accelerator, parts, loads)
     streams = {
         "output_stationary": (column_tiles, row_tiles),
-        "weight_stationary": (column_tiles, 1),
-        "input_stationary": (1, row_tiles),
+        "weight_stationary": (column_tiles, loads),
+        "input_stationary": (loads, row_tiles),
     }[array.dataflow]
     rows, columns = np.minimum(m, array.rows), np.minimum(n, array.columns)
     return Schedule(
@@ -139,11 +158,20 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
         sum_reads=passes - 1,
         first_tile_bits=ceil_div(mac.k, passes) * (rows * plan.lhs.dram_bits + columns * plan.rhs.dram_bits),
         last_tile_bits=rows * columns * plan.out.dram_bits,
+        row_tiles=row_tiles,
+        column_tiles=column_tiles,
+        block_rows=_chosen(best, [np.minimum(tiling.rows, row_tiles) for tiling in tilings]),
+        block_columns=_chosen(best, [np.minimum(tiling.columns, column_tiles) for tiling in tilings]),
+        keeps=str(keeps) if np.ndim(best) == 0 else keeps,
+        parts=parts,
     )
 
 
-def _folds(plan: Plan, accelerator: Accelerator, parts: Number) -> tuple[Number, Number, Number]:
-    """Count passes over each output tile, folds, and cycles of the array, with each segment cut into `parts`."""
+def _folds(plan: Plan, accelerator: Accelerator, parts: Number, loads: Number) -> tuple[Number, Number, Number]:
+    """Count passes over each output tile, folds, and cycles of the array.
+
+    Each segment is cut into `parts`, or each stationary tile loaded `loads` times.
+    """
     mac, array = plan.mac, accelerator.array
     rows, columns, depth = array.rows, array.columns, array.dot_depth
     m, n = mac.m + plan.extra_rows, mac.n + plan.extra_columns
@@ -158,12 +186,12 @@ def _folds(plan: Plan, accelerator: Accelerator, parts: Number) -> tuple[Number,
             return passes, passes * tiles, tiles * (stream + passes * (skew + leaving))
         case "weight_stationary":
             passes = int(ceil_div(lengths, rows * depth).sum())
-            folds = mac.batch * passes * ceil_div(n, columns)
-            return passes, folds, _loads(array, folds) * rows + folds * (m + skew)
+            tiles = mac.batch * passes * ceil_div(n, columns)
+            return passes, tiles * loads, _loads(array, tiles * loads) * rows + tiles * (m + loads * skew)
         case "input_stationary":
             passes = int(ceil_div(lengths, rows * depth).sum())
-            folds = mac.batch * passes * ceil_div(m, columns)
-            return passes, folds, _loads(array, folds) * rows + folds * (n + skew)
+            tiles = mac.batch * passes * ceil_div(m, columns)
+            return passes, tiles * loads, _loads(array, tiles * loads) * rows + tiles * (n + loads * skew)
 
 
 def _loads(array: Array, folds: Number) -> Number:
@@ -184,11 +212,11 @@ def _tilings(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_til
     lhs_panels = lhs_bits // (mac.k * plan.lhs.sram_bits * rows)
     rhs_panels = rhs_bits // (mac.k * plan.rhs.sram_bits * columns)
     # A panel that is not kept must at least last through one chunk of the other side.
-    by_chunk = np.where(rhs_panels >= 1, ceil_div(row_tiles, np.maximum(lhs_panels, 1)), row_tiles)
-    yield _Tiling(1, by_chunk, 1, lhs_panels >= 1)
-    by_chunk = np.where(lhs_panels >= 1, ceil_div(column_tiles, np.maximum(rhs_panels, 1)), column_tiles)
-    yield _Tiling(by_chunk, 1, 1, rhs_panels >= 1)
-    yield _Tiling(column_tiles, row_tiles, 1, np.True_)
+    chunk = np.where(rhs_panels >= 1, np.maximum(lhs_panels, 1), 1)
+    yield _Tiling(1, ceil_div(row_tiles, chunk), 1, lhs_panels >= 1, chunk, 1, 1)
+    chunk = np.where(lhs_panels >= 1, np.maximum(rhs_panels, 1), 1)
+    yield _Tiling(ceil_div(column_tiles, chunk), 1, 1, rhs_panels >= 1, 1, chunk, 2)
+    yield _Tiling(column_tiles, row_tiles, 1, np.True_, 1, 1, 0)
     # Blocks of sums: powers of two of row tiles by as many column tiles as the output buffer then holds.
     sums = 8 * memories.output.tile_bytes // (_sum_bits(plan) * rows * columns)
     for exponent in range(8):
@@ -201,7 +229,42 @@ def _tilings(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_til
         longest = int(np.diff((*mac.boundaries, mac.k)).max())
         parts = ceil_div(longest, np.maximum(shortest, 1))
         fits = (sums >= high) & (shortest >= array.dot_depth)
-        yield _Tiling(ceil_div(column_tiles, wide), ceil_div(row_tiles, high), parts, fits)
+        yield _Tiling(ceil_div(column_tiles, wide), ceil_div(row_tiles, high), parts, fits, high, wide, 0)
+
+
+def _stationary_tilings(plan: Plan, accelerator: Accelerator) -> Iterator[_Tiling]:
+    """List the ways of an array that holds weights or, the sides swapped, inputs, while the other operand moves."""
+    mac, array, memories = plan.mac, accelerator.array, accelerator.memories
+    depth = array.rows * array.dot_depth
+    moving, room, length = plan.lhs, memories.activation, mac.m + plan.extra_rows
+    held, held_room, width = plan.rhs, memories.weight, mac.n + plan.extra_columns
+    swapped = array.dataflow == "input_stationary"
+    if swapped:
+        moving, room, length, held, held_room, width = held, held_room, width, moving, room, length
+    tiles = ceil_div(width, array.columns)
+    sums = 8 * memories.output.tile_bytes // (_sum_bits(plan) * array.columns)
+
+    def tiling(moving_fetches: Number, held_fetches: Number | None, chunk: Number, fits: Number) -> _Tiling:
+        loads = ceil_div(length, np.maximum(chunk, 1))
+        again = loads if held_fetches is None else held_fetches
+        pair = (again, moving_fetches) if swapped else (moving_fetches, again)
+        return _Tiling(*pair, 1, fits, loads)
+
+    # Sums that one pass finishes leave at once, others wait.
+    waiting = np.minimum(length, np.where(mac.k > depth, sums, length))
+    chunk = np.minimum(waiting, 8 * room.tile_bytes // (mac.k * moving.sram_bits))
+    panels = 8 * held_room.tile_bytes // (mac.k * held.sram_bits * np.minimum(array.columns, width))
+    yield tiling(1, None, chunk, chunk >= 1)
+    yield tiling(ceil_div(tiles, np.maximum(panels, 1)), 1, chunk, (chunk >= 1) & (panels >= 1))
+    yield tiling(tiles, 1, waiting, panels >= 1)
+    yield tiling(tiles, None, waiting, np.True_)
+    # Blocks of sums: a chunk of the moving operand by as many tiles as the output buffer then holds.
+    for exponent in range(8):
+        high = np.minimum(array.rows << exponent, length)
+        wide = sums // high
+        slice_bits = high * np.minimum(depth, mac.k) * moving.sram_bits
+        fits = (wide >= 1) & (slice_bits <= 8 * room.tile_bytes)
+        yield tiling(ceil_div(tiles, np.maximum(wide, 1)), None, high, fits)
 
 
 def _sum_bits(plan: Plan) -> int:

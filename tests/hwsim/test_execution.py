@@ -481,6 +481,20 @@ def test_smoothing_follows_the_reduction_whatever_the_order_of_axes(contraction:
     assert 10 * np.log10((exact_result**2).sum() / (error**2).sum()) > 30
 
 
+def test_static_scales_are_those_of_the_calibration_operands() -> None:
+    """The largest magnitude over 127 in float32; of smoothed activations, after the smoothing."""
+    case = Case(values_layer(), Scheme.load("w8a8-static"))
+    for role, samples in (("lhs", case.samples.lhs), ("rhs", case.samples.rhs), ("out", case.samples.out)):
+        assert case.prepared.static[role].scales[0].item() == np.abs(samples).max() / np.float32(127)
+    smoothed = Case(weight_layer(), SCHEMES["static, smoothed"])
+    moved = smoothed.samples.lhs / cast("Float32", smoothed.prepared.migration)
+    assert smoothed.prepared.static["lhs"].scales[0].item() == np.abs(moved).max() / np.float32(127)
+    weight = smoothed.prepared.weight
+    assert weight is not None
+    grown = smoothed.samples.rhs * cast("Float32", smoothed.prepared.migration)[:, np.newaxis]
+    assert weight.scales[0].item() == np.abs(grown).max() / np.float32(127)
+
+
 # ---- what is refused ----
 
 
