@@ -15,7 +15,7 @@ from .columns import require
 
 if TYPE_CHECKING:
     import altair as alt
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
     from rich.text import Text
 
@@ -36,6 +36,7 @@ COLOURS = {
 """Fill and ink: blue and vermilion of Okabe and Ito, the darker the dearer the rescale."""
 _MARKS = {"once": "1", "segmented": "4f", "incompatible": "-"}
 _GAP = 1
+_CORNER = "lhs \\ rhs"
 
 
 def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
@@ -55,7 +56,7 @@ class LayoutPicture:
     """A rich renderable: activation layouts down, weight layouts across, one short verdict in each cell.
 
     Where the terminal is wide enough each column is headed by its layout, folded at commas; where it is not, by a
-    letter that a list below explains.
+    letter that a list below explains, and so are the rows if need be.
 
     Parameters
     ----------
@@ -77,41 +78,49 @@ class LayoutPicture:
         if self._title:
             yield Text(self._title, style="bold")
         longest = max(len(text) for _, text in self._cells.values())
-        label = max(len("lhs \\ rhs"), *(len(row) for row in self._rows))
+        label = max(len(_CORNER), *(len(row) for row in self._rows))
         heads = [_fold(name) for name in self._across]
-        named = label + sum(max(longest, *(len(part) for part in head)) + _GAP for head in heads)
-        letters = named > options.max_width
-        yield self._table([[string.ascii_lowercase[i % 26]] for i in range(len(heads))] if letters else heads)
-        if letters:
-            yield from self._legend(options.max_width)
+        widths = [max(longest, *(len(part) for part in head)) + _GAP for head in heads]
+        if label + sum(widths) <= options.max_width:
+            yield self._table(self._rows, heads, range(len(heads)))
+        else:
+            yield from self._lettered(label, longest, options.max_width)
         yield from self._meanings()
 
-    def _table(self, heads: list[list[str]]) -> Table:
+    def _lettered(self, label: int, longest: int, width: int) -> Iterator[RenderableType]:
+        """Head columns by letters, rows too if they leave no room, in as many panels as it takes."""
+        from rich.text import Text  # noqa: PLC0415
+
+        count = len(self._across)
+        heads = [[string.ascii_lowercase[i % 26]] for i in range(count)]
+        rows, room = self._rows, (width - label) // (longest + _GAP)
+        named = room >= count
+        if not named:
+            rows = [string.ascii_uppercase[i % 26] for i in range(len(rows))]
+            room = max(1, (width - len(_CORNER)) // (longest + _GAP))
+        for start in range(0, count, room):
+            if start:
+                yield Text("")
+            yield self._table(rows, heads, range(start, min(start + room, count)))
+        yield from _legend([f"{head[0]} {name}" for head, name in zip(heads, self._across, strict=True)], width)
+        if not named:
+            yield from _legend([f"{row} {name}" for row, name in zip(rows, self._rows, strict=True)], width)
+
+    def _table(self, rows: list[str], heads: list[list[str]], columns: range) -> Table:
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-        table.add_column(Text("lhs \\ rhs"), no_wrap=True, vertical="bottom")
-        for head in heads:
-            table.add_column(Text("\n".join(head)), justify="right", no_wrap=True, vertical="bottom")
-        for row in self._rows:
+        table.add_column(Text(_CORNER), no_wrap=True, vertical="bottom")
+        for column in columns:
+            table.add_column(Text("\n".join(heads[column])), justify="right", no_wrap=True, vertical="bottom")
+        for name, row in zip(rows, self._rows, strict=True):
             texts = []
-            for column in self._across:
-                verdict, text = self._cells.get((row, column), ("", ""))
+            for column in columns:
+                verdict, text = self._cells.get((row, self._across[column]), ("", ""))
                 texts.append(Text(text, style=STYLES.get(verdict, "")))
-            table.add_row(Text(row, style="bold"), *texts)
+            table.add_row(Text(name, style="bold"), *texts)
         return table
-
-    def _legend(self, width: int) -> Iterator[Text]:
-        from rich.text import Text  # noqa: PLC0415
-
-        entries = [f"{string.ascii_lowercase[i % 26]} {name}" for i, name in enumerate(self._across)]
-        room = max(len(entry) for entry in entries) + 2
-        columns = max(1, width // room)
-        deep = -(-len(entries) // columns)
-        yield Text("")
-        for line in range(deep):
-            yield Text("".join(entry.ljust(room) for entry in entries[line::deep]).rstrip(), style="dim")
 
     def _meanings(self) -> Iterator[Text]:
         from rich.text import Text  # noqa: PLC0415
@@ -125,6 +134,18 @@ class LayoutPicture:
             yield line
         if any(text.endswith("*") for _, text in self._cells.values()):
             yield Text("  *  after the reduction is sorted by scale")
+
+
+def _legend(entries: list[str], width: int) -> Iterator[Text]:
+    """List names in columns, read downwards."""
+    from rich.text import Text  # noqa: PLC0415
+
+    room = max(len(entry) for entry in entries) + 2
+    columns = max(1, width // room)
+    deep = -(-len(entries) // columns)
+    yield Text("")
+    for line in range(deep):
+        yield Text("".join(entry.ljust(room) for entry in entries[line::deep]).rstrip(), style="dim")
 
 
 def _fold(layout: str) -> list[str]:

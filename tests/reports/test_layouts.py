@@ -37,10 +37,18 @@ def test_wide_terminals_name_the_columns() -> None:
 
 
 def test_narrow_terminals_use_letters() -> None:
-    lines = [line.rstrip() for line in printed(16).splitlines()]
+    lines = [line.rstrip() for line in printed(17).splitlines()]
     assert lines[1] == "lhs \\ rhs a   b"
     assert "a n:1" in lines
     assert "b n:1,k:4" in lines
+
+
+def test_very_narrow_terminals_split_the_columns() -> None:
+    lines = [line.rstrip() for line in printed(14).splitlines()]
+    first, second = ["lhs \\ rhs a", "A         1", "B         -"], ["lhs \\ rhs   b", "A          2f", "B         9s*"]
+    assert lines[1:8] == [*first, "", *second]
+    assert {"A m:1", "B k:1"} <= set(lines)
+    assert not any("…" in line for line in lines)
 
 
 def test_colour_only_where_the_terminal_has_it() -> None:
