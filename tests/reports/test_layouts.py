@@ -21,11 +21,11 @@ FRAME = pd.DataFrame(
 )
 
 
-def printed(width: int, *, colour: bool = False) -> str:
+def printed(width: int, *, colour: bool = False, frame: pd.DataFrame = FRAME) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
     )
-    console.print(LayoutPicture(FRAME, "title"))
+    console.print(LayoutPicture(frame, "title"))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -37,9 +37,10 @@ def test_wide_terminals_name_the_columns() -> None:
 
 
 def test_narrow_terminals_use_letters() -> None:
-    lines = [line.rstrip() for line in printed(17).splitlines()]
+    long = FRAME.replace({"rhs": {"n:1": "n:1,k:1024@pow2"}})
+    lines = [line.rstrip() for line in printed(20, frame=long).splitlines()]
     assert lines[1] == "lhs \\ rhs a   b"
-    assert "a n:1" in lines
+    assert "a n:1,k:1024@pow2" in lines
     assert "b n:1,k:4" in lines
 
 
@@ -47,7 +48,7 @@ def test_very_narrow_terminals_split_the_columns() -> None:
     lines = [line.rstrip() for line in printed(14).splitlines()]
     first, second = ["lhs \\ rhs a", "A         1", "B         -"], ["lhs \\ rhs   b", "A          2f", "B         9s*"]
     assert lines[1:8] == [*first, "", *second]
-    assert {"A m:1", "B k:1"} <= set(lines)
+    assert "A m:1  B k:1" in lines
     assert not any("…" in line for line in lines)
 
 
