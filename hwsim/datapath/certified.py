@@ -6,6 +6,7 @@ and a column (Cauchy and Schwarz), and the same per block of the reduction aroun
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from quant.formats import IntArray, Overflow
 
 from .accumulator import Accumulator
 from .gemm import exact_product, magnitude, one_blas_thread
-from .walk import overflow_code
+from .walk import add_registers, overflow_code
 
 _PANEL_ROWS = 256
 _PANEL_COLUMNS = 1024
@@ -111,6 +112,41 @@ def accumulate_certified(
             hit[at.batch, at.rows, at.columns] = marks
 
     return Outcome(_panels(rhs, start, accumulator, real, run, bounds), hit if trapping else None)
+
+
+def accumulate_spilled(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator) -> Outcome | None:
+    """Sum with clamping registers that spill: a segment between spills is a block; None where that does not pay."""
+    inner = dataclasses.replace(accumulator, spill_steps=None)
+    zeros = np.broadcast_to(np.int64(0), start.shape)
+    real = can_hold(lhs, rhs, zeros, inner)
+    length = (accumulator.spill_steps or 0) * accumulator.dot_depth
+    longest = (_SINGLE_LIMIT if real == np.float32 else _DOUBLE_LIMIT) // max(1, magnitude(lhs) * magnitude(rhs))
+    if real is None or not _SHORTEST_BLOCK <= length <= min(longest, lhs.shape[2], 2 * _LONGEST_BLOCK):
+        return None
+    from .tiles import certified_block  # noqa: PLC0415 numba is loaded when it is needed, not at import
+
+    a = np.ascontiguousarray(lhs, real)
+    bounds = [(k, min(k + length, lhs.shape[2])) for k in range(0, lhs.shape[2], length)]
+    lhs_norms = [_norms(a[:, :, k:end], 2).astype(real) for k, end in bounds]
+    rails = _settings(inner, real)[1][0]
+    outer = start.astype(np.int64)
+
+    def run(at: _Panel, register: npt.NDArray[Any]) -> None:
+        sums = np.empty_like(register)
+        panel = a[at.batch, at.rows]
+        where = (at.batch, at.rows, at.columns)
+        for (k, end), norms, columns in zip(bounds, lhs_norms, at.norms, strict=True):
+            np.matmul(panel[:, k:end], at.tile[k:end], out=sums)
+            span = np.array([k, end, accumulator.dot_depth])
+            certified_block(register, sums, norms[at.batch, at.rows], columns, panel, at.packed, span, rails, _EMPTY)
+            spilled = register.astype(np.int64)
+            outer[where] = add_registers(
+                outer[where], spilled, accumulator.spill_range, accumulator.spill_overflow, k // length
+            )
+            register.fill(0)
+
+    _panels(rhs, zeros, inner, real, run, bounds)
+    return Outcome(outer, None)
 
 
 class _Panel(NamedTuple):

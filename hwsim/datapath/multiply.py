@@ -12,7 +12,7 @@ from quant.formats import IntArray, IntFormat, Overflow
 
 from . import steps
 from .accumulator import Accumulator
-from .certified import Outcome, accumulate_by_steps, accumulate_certified, can_hold
+from .certified import Outcome, accumulate_by_steps, accumulate_certified, accumulate_spilled, can_hold
 from .gemm import exact_product, magnitude
 from .operands import Stacks, as_initial, as_integers, check_product_fits, stack
 from .walk import raise_first_overflow, walk
@@ -225,6 +225,10 @@ def _registers(job: _Job) -> IntArray:
     if _order_free(job):
         return _wrapped(job)
     lhs, rhs, start = job.stacks.lhs, job.stacks.rhs, job.start()
+    if _clamps_and_spills(accumulator) and lhs.size and rhs.size:
+        spilled = accumulate_spilled(lhs, rhs, start, accumulator)
+        if spilled is not None:
+            return spilled.register
     real = can_hold(lhs, rhs, start, accumulator)
     if real is None or not lhs.size or not rhs.size:
         records = walk(lhs, rhs, start, accumulator)
@@ -236,6 +240,17 @@ def _registers(job: _Job) -> IntArray:
     if outcome.hit is not None:
         raise_first_overflow(lhs, rhs, start, accumulator, outcome.hit, job.stacks.shape)
     return outcome.register
+
+
+def _clamps_and_spills(accumulator: Accumulator) -> bool:
+    """Tell whether a clamping register spills into one that does not trap, and nothing else happens to the sums."""
+    return (
+        accumulator.overflow is Overflow.SATURATE
+        and accumulator.spill_steps is not None
+        and accumulator.spill_overflow is not Overflow.TRAP
+        and accumulator.tree_bits is None
+        and not accumulator.dropped_bits
+    )
 
 
 def _clamps_only(accumulator: Accumulator) -> bool:

@@ -117,6 +117,30 @@ def test_everything_else_is_walked_tile_by_tile(accumulator: Accumulator, monkey
         np.testing.assert_array_equal(matmul(lhs, rhs, accumulator), measure(lhs, rhs, accumulator).result)
 
 
+@pytest.mark.parametrize("outer", [Accumulator(spill_bits=20, spill_overflow=o) for o in (SATURATE, WRAP)], ids=str)
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("steps", [16, 40, 300])
+def test_segments_between_spills_are_certified_or_step(
+    steps: int, depth: int, outer: Accumulator, stepped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certified, "_PANEL_ROWS", 7)
+    rng = np.random.default_rng(7)
+    lhs, rhs = normal(rng, (17, 701), 40), normal(rng, (701, 131), 40)
+    lhs[::2] //= 8
+    accumulator = Accumulator(
+        16,
+        SATURATE,
+        dot_depth=depth,
+        spill_steps=steps,
+        spill_bits=outer.spill_bits,
+        spill_overflow=outer.spill_overflow,
+    )
+    initial = rng.integers(-(2**19), 2**19, (17, 131))
+    got = matmul(lhs, rhs, accumulator, initial=initial)
+    np.testing.assert_array_equal(got, measure(lhs, rhs, accumulator, initial=initial).result)
+    assert steps * depth > 701 or 0 < sum(c[0] for c in stepped) < sum(c[1] for c in stepped)
+
+
 @pytest.mark.parametrize("rule", ["overflow", "tree_overflow", "spill_overflow"])
 def test_whatever_traps_is_named(rule: str) -> None:
     settings: dict[str, Any] = {

@@ -265,6 +265,8 @@ def test_a_stated_narrow_accumulator_is_taken() -> None:
     lhs, rhs = np.full((1, 2), -128, np.int8), np.full((2, 1), -128, np.int8)
     assert matmul(lhs, rhs, Accumulator(15, WRAP))[0, 0] == 0
     assert matmul(lhs, rhs, Accumulator(15, SATURATE))[0, 0] == 2**14 - 1
+    # Without its dropped bits one product fits.
+    assert matmul(lhs, rhs, Accumulator(12, dropped_bits=4)).tolist() == [[2048 - 4096]]
     assert matmul(lhs[:, :0], rhs[:0], Accumulator(16)).tolist() == [[0]]
 
 
