@@ -191,6 +191,15 @@ def test_a_multiplier_that_rounds_up_to_one_carries() -> None:
     assert [int(x) for x in quantized_multiplier(np.asarray(1 - 2.0**-40))] == [2**30, -1, 32]
 
 
+@pytest.mark.parametrize("multiplier", [0x40000000, 0x7FFEFFFF, 0x7FFF0000, 0x7FFF8000, 0x7FFFFFFF])
+def test_the_16_bit_multiplier_never_reaches_one(multiplier: int) -> None:
+    acc = 2**40 + 12345
+    reduced = 0x7FFF if multiplier >= 0x7FFF0000 else (multiplier + (1 << 15)) >> 16
+    encoding = FixedPoint(np.array(multiplier), np.array(0), 32)
+    got = requantize([acc], encoding, profile="tflite-int16", output=IntFormat(48))
+    assert got[0] == reference.rounding_shift(acc * reduced, 15, "HALF_UP")
+
+
 def test_nearest_powers_of_two_by_ratio() -> None:
     scales = np.array([0.7, 0.71, 1.0, 1.41, 1.42, 3.0])
     assert nearest_power_of_two(scales).tolist() == [0.5, 1.0, 1.0, 1.0, 2.0, 4.0]
