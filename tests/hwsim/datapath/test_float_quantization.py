@@ -48,6 +48,16 @@ def test_zero_points_before_and_after_rounding_part_at_ties() -> None:
     np.testing.assert_array_equal(quantize(x, 1.0, 2, profile="torch"), quantize(x, 1.0, 2, profile="torch-fake"))
 
 
+def test_the_fused_zero_point_of_torch_is_told_from_one_added_afterwards() -> None:
+    scale = np.float32(0.037)
+    x = ((np.arange(-110, 110) + 0.5) * float(scale)).astype(np.float32)
+    got = quantize(x, scale, 3, profile="torch")
+    exact = [reference.quantize(Fraction(float(v)), Fraction(float(scale)), 3, -128, 127, "torch") for v in x]
+    assert got.tolist() == exact
+    afterwards = np.clip(np.rint(x * (np.float32(1) / scale) + np.float32(3)), -128, 127)
+    assert np.any(got != afterwards)
+
+
 # Measured on the runtimes named in the profiles: NaN, inf, -inf, 3e9, -3e9.
 SPECIAL = {
     "onnxruntime": [-128, 127, -128, 127, -128],

@@ -126,6 +126,10 @@ def test_large_accumulators_are_cut_into_chunks_without_a_seam() -> None:
     whole = requantize(acc, scale)
     rows = np.concatenate([requantize(row, scale)[None] for row in acc])
     np.testing.assert_array_equal(whole, rows)
+    np.testing.assert_array_equal(requantize(acc, scale[np.newaxis]), whole)
+    per_row, zero = np.linspace(1e-4, 2e-4, 1500)[:, np.newaxis], np.arange(1500)[:, np.newaxis] % 50
+    rows = np.concatenate([requantize(r, s, zero_point=z)[None] for r, s, z in zip(acc, per_row, zero, strict=True)])
+    np.testing.assert_array_equal(requantize(acc, per_row, zero_point=zero), rows)
 
 
 def test_bias_and_clamp_are_fused() -> None:
