@@ -76,11 +76,11 @@ class Schedule:
     first_tile_bits, last_tile_bits : bits
         DRAM transfers that nothing can hide: operands of the first fold, results of the last.
     row_tiles, column_tiles
-        Tiles of the result, each a fold of the array for each pass.
+        Cuts of the result in the order of the machine: by the array, or along the moving operand by its chunks.
     block_rows, block_columns
         Tiles of the result that are made together from operands on chip.
     keeps
-        Operand that stays for all blocks of its rows or columns: ``lhs``, ``rhs`` or ``none``.
+        Operand that stays for all blocks of its rows or columns: 1 is lhs, 2 is rhs, 0 neither.
     parts
         Pieces of the reduction that a block is made in, one after the other.
     """
@@ -95,13 +95,20 @@ class Schedule:
     sum_reads: Number
     first_tile_bits: Number
     last_tile_bits: Number
+    row_tiles: Number
+    column_tiles: Number
+    block_rows: Number
+    block_columns: Number
+    keeps: Number
+    parts: Number
 
 
 @dataclass(frozen=True, slots=True)
 class _Tiling:
     """One way to keep data on chip: DRAM fetches of both operands, parts of the reduction, and whether it fits.
 
-    `loads` is how often each tile of a stationary operand enters the array.
+    `loads` is how often each tile of a stationary operand enters the array. The block and what it keeps say in which
+    order; they change no count.
     """
 
     lhs_fetches: Number
@@ -109,6 +116,9 @@ class _Tiling:
     parts: Number
     fits: Number
     loads: Number = 1
+    block_rows: Number = 1
+    block_columns: Number = 1
+    keeps: Number = 0
 
 
 def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
@@ -139,12 +149,20 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     best = np.argmin(np.stack(np.broadcast_arrays(*costs)), axis=0)
     lhs_fetches = _chosen(best, [tiling.lhs_fetches for tiling in tilings])
     rhs_fetches = _chosen(best, [tiling.rhs_fetches for tiling in tilings])
-    parts, loads = (_chosen(best, [getattr(tiling, name) for tiling in tilings]) for name in ("parts", "loads"))
+    parts, loads, high, wide, keeps = (
+        _chosen(best, [getattr(tiling, name) for tiling in tilings])
+        for name in ("parts", "loads", "block_rows", "block_columns", "keeps")
+    )
     passes, folds, compute = _folds(plan, accelerator, parts, loads)
     streams = {
         "output_stationary": (column_tiles, row_tiles),
         "weight_stationary": (column_tiles, loads),
         "input_stationary": (loads, row_tiles),
+    }[array.dataflow]
+    grid = {
+        "output_stationary": (row_tiles, column_tiles),
+        "weight_stationary": (loads, column_tiles),
+        "input_stationary": (row_tiles, loads),
     }[array.dataflow]
     rows, columns = np.minimum(m, array.rows), np.minimum(n, array.columns)
     return Schedule(
@@ -158,11 +176,11 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
         sum_reads=passes - 1,
         first_tile_bits=ceil_div(mac.k, passes) * (rows * plan.lhs.dram_bits + columns * plan.rhs.dram_bits),
         last_tile_bits=rows * columns * plan.out.dram_bits,
-        row_tiles=row_tiles,
-        column_tiles=column_tiles,
-        block_rows=_chosen(best, [np.minimum(tiling.rows, row_tiles) for tiling in tilings]),
-        block_columns=_chosen(best, [np.minimum(tiling.columns, column_tiles) for tiling in tilings]),
-        keeps=str(keeps) if np.ndim(best) == 0 else keeps,
+        row_tiles=grid[0],
+        column_tiles=grid[1],
+        block_rows=np.minimum(high, grid[0]),
+        block_columns=np.minimum(wide, grid[1]),
+        keeps=keeps,
         parts=parts,
     )
 
@@ -213,10 +231,10 @@ def _tilings(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_til
     rhs_panels = rhs_bits // (mac.k * plan.rhs.sram_bits * columns)
     # A panel that is not kept must at least last through one chunk of the other side.
     chunk = np.where(rhs_panels >= 1, np.maximum(lhs_panels, 1), 1)
-    yield _Tiling(1, ceil_div(row_tiles, chunk), 1, lhs_panels >= 1, chunk, 1, 1)
+    yield _Tiling(1, ceil_div(row_tiles, chunk), 1, lhs_panels >= 1, 1, chunk, 1, 1)
     chunk = np.where(lhs_panels >= 1, np.maximum(rhs_panels, 1), 1)
-    yield _Tiling(ceil_div(column_tiles, chunk), 1, 1, rhs_panels >= 1, 1, chunk, 2)
-    yield _Tiling(column_tiles, row_tiles, 1, np.True_, 1, 1, 0)
+    yield _Tiling(ceil_div(column_tiles, chunk), 1, 1, rhs_panels >= 1, 1, 1, chunk, 2)
+    yield _Tiling(column_tiles, row_tiles, 1, np.True_)
     # Blocks of sums: powers of two of row tiles by as many column tiles as the output buffer then holds.
     sums = 8 * memories.output.tile_bytes // (_sum_bits(plan) * rows * columns)
     for exponent in range(8):
@@ -229,7 +247,7 @@ def _tilings(plan: Plan, accelerator: Accelerator, row_tiles: Number, column_til
         longest = int(np.diff((*mac.boundaries, mac.k)).max())
         parts = ceil_div(longest, np.maximum(shortest, 1))
         fits = (sums >= high) & (shortest >= array.dot_depth)
-        yield _Tiling(ceil_div(column_tiles, wide), ceil_div(row_tiles, high), parts, fits, high, wide, 0)
+        yield _Tiling(ceil_div(column_tiles, wide), ceil_div(row_tiles, high), parts, fits, 1, high, wide)
 
 
 def _stationary_tilings(plan: Plan, accelerator: Accelerator) -> Iterator[_Tiling]:
@@ -242,21 +260,32 @@ def _stationary_tilings(plan: Plan, accelerator: Accelerator) -> Iterator[_Tilin
     if swapped:
         moving, room, length, held, held_room, width = held, held_room, width, moving, room, length
     tiles = ceil_div(width, array.columns)
+    passes = int(ceil_div(np.diff((*mac.boundaries, mac.k)), depth).sum())
     sums = 8 * memories.output.tile_bytes // (_sum_bits(plan) * array.columns)
 
-    def tiling(moving_fetches: Number, held_fetches: Number | None, chunk: Number, fits: Number) -> _Tiling:
+    def tiling(
+        moving_fetches: Number,
+        held_fetches: Number | None,
+        chunk: Number,
+        fits: Number,
+        together: Number = 1,
+        keeps: str = "",
+        parts: Number = 1,
+    ) -> _Tiling:
         loads = ceil_div(length, np.maximum(chunk, 1))
         again = loads if held_fetches is None else held_fetches
         pair = (again, moving_fetches) if swapped else (moving_fetches, again)
-        return _Tiling(*pair, 1, fits, loads)
+        block = (together, 1) if swapped else (1, together)
+        kept = {"": 0, "moving": 2 if swapped else 1, "held": 1 if swapped else 2}[keeps]
+        return _Tiling(*pair, parts, fits, loads, *block, kept)
 
     # Sums that one pass finishes leave at once, others wait.
     waiting = np.minimum(length, np.where(mac.k > depth, sums, length))
     chunk = np.minimum(waiting, 8 * room.tile_bytes // (mac.k * moving.sram_bits))
     panels = 8 * held_room.tile_bytes // (mac.k * held.sram_bits * np.minimum(array.columns, width))
-    yield tiling(1, None, chunk, chunk >= 1)
-    yield tiling(ceil_div(tiles, np.maximum(panels, 1)), 1, chunk, (chunk >= 1) & (panels >= 1))
-    yield tiling(tiles, 1, waiting, panels >= 1)
+    yield tiling(1, None, chunk, chunk >= 1, keeps="moving")
+    yield tiling(ceil_div(tiles, np.maximum(panels, 1)), 1, chunk, (chunk >= 1) & (panels >= 1), panels, "held")
+    yield tiling(tiles, 1, waiting, panels >= 1, keeps="held")
     yield tiling(tiles, None, waiting, np.True_)
     # Blocks of sums: a chunk of the moving operand by as many tiles as the output buffer then holds.
     for exponent in range(8):
@@ -264,7 +293,7 @@ def _stationary_tilings(plan: Plan, accelerator: Accelerator) -> Iterator[_Tilin
         wide = sums // high
         slice_bits = high * np.minimum(depth, mac.k) * moving.sram_bits
         fits = (wide >= 1) & (slice_bits <= 8 * room.tile_bytes)
-        yield tiling(ceil_div(tiles, np.maximum(wide, 1)), None, high, fits)
+        yield tiling(ceil_div(tiles, np.maximum(wide, 1)), None, high, fits, wide, parts=passes)
 
 
 def _sum_bits(plan: Plan) -> int:
