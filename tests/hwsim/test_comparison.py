@@ -188,6 +188,11 @@ def test_the_baseline_fits_its_own_area(small: hwsim.Comparison) -> None:
     assert fp32["equal_area_energy_pj"] == fp32["energy_pj"]
 
 
+def test_one_element_is_left_where_nothing_fits(small: hwsim.Comparison) -> None:
+    fitted = scaled_to_area(small.results["w8a8-static"], 1.0)
+    assert (fitted.array.rows, fitted.array.columns, fitted.vector.lanes) == (1, 1, 1)
+
+
 def test_a_larger_array_stays_within_what_the_buffers_hold() -> None:
     """An output buffer of one tile of 16 x 16 sums leaves no room for a larger array, whatever its area."""
     accelerator = hwsim.Accelerator.load("edge-16x16").replace(memories__output__capacity_bytes=8 * 2 * 16 * 16 * 4)

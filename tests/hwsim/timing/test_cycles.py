@@ -226,6 +226,29 @@ def test_chunks_of_the_moving_operand_load_the_stationary_one_again(dataflow: st
     assert getattr(got.schedule, f"{held}_streams") == loads
 
 
+@pytest.mark.parametrize(
+    ("moving_bytes", "output_bytes", "moving_fetches", "held_fetches"),
+    [(8 * 9, 8 * 2 * 4, 1, 3), (4, 1 << 16, 12, 1)],
+    ids=["a chunk of 8 rows stays", "nothing stays"],
+)
+@pytest.mark.parametrize("dataflow", ["weight_stationary", "input_stationary"])
+def test_fetches_of_a_stationary_array_with_little_room(
+    dataflow: str, moving_bytes: int, output_bytes: int, moving_fetches: int, held_fetches: int
+) -> None:
+    """24 x 9 x 24, no room for a held panel of 9 x 2: three chunks of 8 rows, or every row for each of 12 panels."""
+    weights = dataflow == "weight_stationary"
+    moving, held = ("activation", "weight") if weights else ("weight", "activation")
+    accelerator = machine(
+        array__dataflow=dataflow,
+        memories__output__capacity_bytes=2 * output_bytes,
+        memories__dram__bandwidth_gb_per_s=0.05,
+        **{f"memories__{moving}__capacity_bytes": 2 * moving_bytes, f"memories__{held}__capacity_bytes": 2 * 4},
+    )
+    got = closed_form(gemm_plan(24, 9, 24, accelerator), accelerator).schedule
+    fetches = (got.lhs_fetches, got.rhs_fetches)
+    assert fetches == ((moving_fetches, held_fetches) if weights else (held_fetches, moving_fetches))
+
+
 def test_traffic_of_a_layer_that_fits_is_every_tensor_once() -> None:
     accelerator = machine()
     got = closed_form(gemm_plan(5, 11, 7, accelerator), accelerator)
