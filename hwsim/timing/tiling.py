@@ -277,7 +277,7 @@ def _stationary_tilings(plan: Plan, accelerator: Accelerator) -> Iterator[_Tilin
         pair = (again, moving_fetches) if swapped else (moving_fetches, again)
         block = (together, 1) if swapped else (1, together)
         kept = {"": 0, "moving": 2 if swapped else 1, "held": 1 if swapped else 2}[keeps]
-        return _Tiling(*pair, parts, fits, loads, *block, kept)
+        return _Tiling(pair[0], pair[1], parts, fits, loads, block[0], block[1], kept)
 
     # Sums that one pass finishes leave at once, others wait.
     waiting = np.minimum(length, np.where(mac.k > depth, sums, length))
