@@ -1,6 +1,11 @@
 from .cycles import Timing as Timing
 from .cycles import closed_form as closed_form
+from .event_driven import EventRun as EventRun
+from .event_driven import run_events as run_events
 from .register_level import ArrayRun as ArrayRun
 from .register_level import run_array as run_array
 from .tiling import Schedule as Schedule
 from .tiling import schedule as schedule
+from .timeline import Interval as Interval
+from .timeline import chrome_trace as chrome_trace
+from .timeline import timeline_frame as timeline_frame

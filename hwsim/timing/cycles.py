@@ -11,7 +11,7 @@ from hwsim import plan as steps
 from hwsim.timing.tiling import Number, Schedule, schedule
 
 if TYPE_CHECKING:
-    from hwsim.accelerator import Accelerator
+    from hwsim.accelerator import Accelerator, Memories
     from hwsim.plan import Plan, Step
 
 
@@ -98,7 +98,8 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     .. math:: t = barrier + latency + max(t_{dram}, first + max(t_{array}, t_{vector}, t_{sram}) + last)
 
     All transfers share one DRAM port, so that no total is below ``traffic / bandwidth``; the transfers of the
-    first tile's operands and the last tile's results are exposed.
+    first tile's operands and the last tile's results are exposed, and all those of an operand whose buffer is not
+    double-buffered. What the barrier of a range scan has read and scanned is not in the terms after it.
 
     Raises
     ------
@@ -125,9 +126,12 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
         scan.barrier_elements * np.maximum(1 / accelerator.vector.lanes, scan.source.bits / bandwidth) for scan in scans
     )
     compute = plan_schedule.compute_cycles
-    exposed = (plan_schedule.first_tile_bits + plan_schedule.last_tile_bits) / bandwidth
+    # What the barrier has read and scanned is neither read nor scanned again.
+    rest = dram - sum(scan.barrier_elements * scan.source.bits for scan in scans) / bandwidth
+    working = vector - sum(scan.barrier_elements for scan in scans) / accelerator.vector.lanes
+    exposed = np.minimum(_exposed_bits(plan, plan_schedule, memories) / bandwidth, rest)
     latency = memories.dram.latency_ns / accelerator.cycle_ns
-    total = np.ceil(barrier + latency + np.maximum(dram, exposed + np.maximum.reduce([compute, vector, sram])))
+    total = np.ceil(barrier + latency + np.maximum(rest, exposed + np.maximum.reduce([compute, working, sram])))
     bounds = np.stack(np.broadcast_arrays(compute, dram, sram, vector, barrier))
     names = np.array(["compute", "dram", "sram", "vector", "scan"])
     bound = names[np.argmax(bounds, axis=0)]
@@ -144,6 +148,16 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
         buffers=buffers,
         repeats=repeats,
     )
+
+
+def _exposed_bits(plan: Plan, tiling: Schedule, memories: Memories) -> Number:
+    """Bits that the array waits for: operands of the first tile, results of the last, and single-buffered operands."""
+    bits = tiling.first_tile_bits + tiling.last_tile_bits
+    if not memories.activation.double_buffered:
+        bits = bits + plan.lhs.total_dram_bits * tiling.lhs_fetches
+    if not memories.weight.double_buffered:
+        bits = bits + plan.rhs.total_dram_bits * tiling.rhs_fetches
+    return bits
 
 
 def _dram_traffic(plan: Plan, tiling: Schedule, scans: list[steps.ScanRange], activation_bits: int) -> Traffic:

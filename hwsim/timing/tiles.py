@@ -1,0 +1,267 @@
+"""The folds of a schedule in the order in which the machine makes them, with what each must fetch and deliver.
+
+Shares of bits and cycles are cut cumulatively, so that they add up to the schedule's totals exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hwsim.timing.tiling import ceil_div
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
+    from hwsim.plan import Plan
+    from hwsim.timing.tiling import Schedule
+
+
+KEEPS = {"lhs": 1, "rhs": 2}
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A part of an operand that is fetched at once.
+
+    Parameters
+    ----------
+    operand
+        ``lhs`` or ``rhs``.
+    bits
+        That come from DRAM.
+    room : bits
+        In the operand's buffer.
+    slots
+        Elements that pass the vector unit before the array can take them.
+    first, last
+        Tiles that use it, by their index.
+    """
+
+    operand: str
+    bits: int
+    room: int
+    slots: int
+    first: int
+    last: int
+
+
+@dataclass(slots=True, eq=False)
+class Tile:
+    """Folds that run one after the other once their operands are there.
+
+    Parameters
+    ----------
+    cycles
+        Of the array.
+    draining
+        Cycles at its end in which results leave.
+    fetches
+        Items that nobody has fetched before.
+    uses
+        All items that must be there.
+    result_bits
+        Delivered to DRAM.
+    slots
+        Elements that pass the vector unit before.
+    beside
+        Elements that pass it meanwhile and that nothing here waits for.
+    room : bits
+        Taken in the output buffer when the tile starts, for its results or unfinished sums.
+    freed : bits
+        Of the output buffer when its results have been written.
+    """
+
+    cycles: int
+    draining: int
+    fetches: list[Item] = field(default_factory=list)
+    uses: list[Item] = field(default_factory=list)
+    result_bits: int = 0
+    slots: int = 0
+    beside: int = 0
+    room: int = 0
+    freed: int = 0
+
+
+def share(total: int, index: int, parts: int) -> int:
+    """Part `index` of an integer cut into `parts` that differ by one at most and add up to it.
+
+    Examples
+    --------
+    >>> [share(7, i, 3) for i in range(3)]
+    [2, 2, 3]
+    """
+    return total * (index + 1) // parts - total * index // parts
+
+
+def _cut(total: int, cuts: Iterable[tuple[int, int]]) -> int:
+    """Share of a share of an integer."""
+    for index, parts in cuts:
+        total = share(total, index, parts)
+    return total
+
+
+def order(schedule: Schedule) -> Iterator[tuple[int, int, int, int]]:
+    """Row tile, column tile, part of the reduction and number of the block, in the order of the machine.
+
+    Blocks of the operand that stays follow each other; all parts of a block are made before the next one.
+    """
+    rows, columns = schedule.row_tiles, schedule.column_tiles
+    high, wide = schedule.block_rows, schedule.block_columns
+    corners = [(top, left) for top in range(0, rows, high) for left in range(0, columns, wide)]
+    if schedule.keeps == KEEPS["rhs"]:
+        corners.sort(key=lambda corner: corner[1])
+    for block, (top, left) in enumerate(corners):
+        for part in range(schedule.parts):
+            for row in range(top, min(top + high, rows)):
+                for column in range(left, min(left + wide, columns)):
+                    yield row, column, part, block
+
+
+def tiles(
+    plan: Plan,
+    schedule: Schedule,
+    accelerator: Accelerator,
+    array_cycles: int,
+    slots: dict[str, int],
+) -> list[Tile]:
+    """List the folds of a layer.
+
+    Parameters
+    ----------
+    array_cycles
+        Cycles of all of them together; each takes an equal share.
+    slots
+        Elements that pass the vector unit: for each fetch of ``lhs`` and ``rhs``, for all results (``out``), and in
+        the epilogue of who produced the operands (``producer``), which no fold waits for.
+    """
+    batch, parts, grid = plan.mac.batch, schedule.parts, schedule.row_tiles * schedule.column_tiles
+    memories = accelerator.memories
+    halves = {"lhs": 8 * memories.activation.tile_bytes, "rhs": 8 * memories.weight.tile_bytes}
+    stored = {"lhs": plan.lhs, "rhs": plan.rhs}
+    along = {"lhs": schedule.row_tiles, "rhs": schedule.column_tiles}
+    sum_bits = (plan.mac.accumulator_bits or 32) if parts > 1 else plan.out.sram_bits
+    draining = drain_cycles(plan, schedule, accelerator)
+    on_chip: dict[tuple[object, ...], Item] = {}
+    made: list[Tile] = []
+    fold, folds = 0, batch * grid * parts
+    for call in range(batch):
+        for row, column, part, block in order(schedule):
+            tile = Tile(share(array_cycles, fold, folds), draining, beside=share(slots["producer"], fold, folds))
+            for operand, index in (("lhs", row), ("rhs", column)):
+                key: tuple[object, ...] = (operand, call, index, block, part)
+                if schedule.keeps == KEEPS[operand]:
+                    key = (operand, call, index)
+                if key not in on_chip:
+                    whole = stored[operand]
+                    cuts = ((call, batch), (index, along[operand]), (part, parts))
+                    bits, room, passing = (
+                        _cut(total, cuts)
+                        for total in (whole.total_dram_bits, whole.elements * whole.sram_bits, slots[operand])
+                    )
+                    on_chip[key] = Item(operand, bits, room, passing, len(made), len(made))
+                    tile.fetches.append(on_chip[key])
+                tile.uses.append(on_chip[key])
+            result, results = call * grid + row * schedule.column_tiles + column, batch * grid
+            # Results that a buffer can not hold go through it as they leave.
+            room = min(share(plan.out.elements * sum_bits, result, results), 8 * memories.output.tile_bytes)
+            if part == 0:
+                tile.room = room
+            if part == parts - 1:
+                tile.freed = room
+                tile.result_bits = share(plan.out.total_dram_bits, result, results)
+                tile.slots = share(slots["out"], result, results)
+            made += _pieces(tile, len(made), halves)
+            for item in tile.uses:
+                item.last = max(item.last, len(made) - 1)
+            fold += 1
+    return made
+
+
+def drain_cycles(plan: Plan, schedule: Schedule, accelerator: Accelerator) -> int:
+    """Cycles at the end of a fold in which results leave, counted from the one that completes the first."""
+    array = accelerator.array
+    match array.dataflow:
+        case "output_stationary":
+            return array.rows + array.columns - 1 + (array.rows if array.drain == "shift" else 0)
+        case "weight_stationary":
+            moving = int(ceil_div(plan.mac.m + plan.extra_rows, schedule.row_tiles))
+        case "input_stationary":
+            moving = int(ceil_div(plan.mac.n + plan.extra_columns, schedule.column_tiles))
+    return moving + array.columns - 1
+
+
+def _pieces(tile: Tile, index: int, halves: dict[str, int]) -> list[Tile]:
+    """Cut a fold along the reduction if an operand outgrows its buffer; the array waits in between."""
+    count = max(math.ceil(item.room / halves[item.operand]) for item in tile.uses)
+    if count <= 1:
+        return [tile]
+    made = [Tile(share(tile.cycles, piece, count), tile.draining) for piece in range(count)]
+    made[0].room, made[-1].freed = tile.room, tile.freed
+    made[-1].result_bits, made[-1].slots, made[0].beside = tile.result_bits, tile.slots, tile.beside
+    for item in tile.uses:
+        if item.room <= halves[item.operand]:
+            for piece in made:
+                piece.uses.append(item)
+            if item in tile.fetches:
+                made[0].fetches.append(item)
+            continue
+        for at, piece in enumerate(made):
+            bits, room, slots = (share(total, at, count) for total in (item.bits, item.room, item.slots))
+            part = Item(item.operand, bits, room, slots, index + at, index + at)
+            piece.fetches.append(part)
+            piece.uses.append(part)
+    return made
+
+
+def coarsen(fine: list[Tile], accelerator: Accelerator, most: int) -> list[Tile]:
+    """Join neighbours until there are about `most` tiles, as long as a tile fits where one fold must.
+
+    The first and the last tile stay as they are, since nothing hides their transfers.
+    """
+    if len(fine) <= most:
+        return fine
+    memories = accelerator.memories
+    limits = {
+        "lhs": 8 * memories.activation.tile_bytes,
+        "rhs": 8 * memories.weight.tile_bytes,
+        "out": 8 * memories.output.tile_bytes,
+    }
+    size = math.ceil(len(fine) / most)
+    made: list[Tile] = []
+    group: list[Tile] = []
+    held: set[Item] = set()
+    room = dict.fromkeys(limits, 0)
+    for index, tile in enumerate(fine):
+        taken = {**dict.fromkeys(limits, 0), "out": tile.room}
+        for item in tile.uses:
+            taken[item.operand] += 0 if item in held else item.room
+        full = any(room[name] + taken[name] > limits[name] for name in limits)
+        if group and (len(group) >= size or full or not made or index == len(fine) - 1):
+            made.append(_joined(group, len(made)))
+            group, held, room = [], set(), dict.fromkeys(limits, 0)
+            taken = {**taken, **{item.operand: 0 for item in tile.uses}}
+            for item in tile.uses:
+                taken[item.operand] += item.room
+        group.append(tile)
+        held.update(tile.uses)
+        room = {name: room[name] + taken[name] for name in limits}
+    made.append(_joined(group, len(made)))
+    return made
+
+
+def _joined(group: list[Tile], index: int) -> Tile:
+    uses = list(dict.fromkeys(item for tile in group for item in tile.uses))
+    fetches = [item for tile in group for item in tile.fetches]
+    for item in fetches:
+        item.first = index
+    for item in uses:
+        item.last = index
+    cycles = [tile.cycles for tile in group]
+    first = next((at for at, tile in enumerate(group) if tile.result_bits), len(group) - 1)
+    draining = sum(cycles[first:]) - max(0, cycles[first] - group[first].draining)
+    joined = Tile(sum(cycles), draining, fetches, uses)
+    for name in ("result_bits", "slots", "beside", "room", "freed"):
+        setattr(joined, name, sum(getattr(tile, name) for tile in group))
+    return joined
