@@ -2,6 +2,8 @@ from .cycles import Timing as Timing
 from .cycles import closed_form as closed_form
 from .event_driven import EventRun as EventRun
 from .event_driven import run_events as run_events
+from .profiles import ScaleSimReport as ScaleSimReport
+from .profiles import scalesim_report as scalesim_report
 from .register_level import ArrayRun as ArrayRun
 from .register_level import run_array as run_array
 from .tiling import Schedule as Schedule
