@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -110,5 +111,17 @@ def measure_errors(
 
 
 def sqnr_db(reference: npt.ArrayLike, result: npt.ArrayLike) -> float:
-    """Signal to quantization noise ratio in dB, ``10 log10(sum y**2 / sum e**2)``; infinite without error."""
-    return float(measure_errors(reference, result).sqnr_db)
+    """Signal to quantization noise ratio in dB, ``10 log10(sum y**2 / sum e**2)``; infinite without error.
+
+    Raises
+    ------
+    ValueError
+        As `measure_errors`.
+    """
+    y, got = np.asarray(reference, np.float64).ravel(), np.asarray(result, np.float64).ravel()
+    if np.shape(reference) == np.shape(result) and y.size:
+        error = got - y
+        signal, noise = float(y @ y), float(error @ error)
+        if 0 < noise < np.inf and 0 < signal < np.inf:
+            return 10 * math.log10(signal / noise)
+    return float(measure_errors(reference, result).sqnr_db)  # the rare cases, and their errors

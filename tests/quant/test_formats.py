@@ -98,3 +98,13 @@ def test_storage_widths() -> None:
 def test_what_does_not_fit_is_refused(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         call()
+
+
+def test_half_precision_equals_the_cast_at_every_value_midpoint_and_neighbour() -> None:
+    half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    values = np.unique(half[np.isfinite(half)].astype(np.float32))
+    middle = ((values[:-1].astype(np.float64) + values[1:]) / 2).astype(np.float32)
+    around = [np.nextafter(middle, np.float32(to)) for to in (np.inf, -np.inf)]
+    x = np.concatenate([values, middle, *around])
+    for part in (x[np.abs(x) < 65504], x[np.abs(x) < 1e-4], x):
+        np.testing.assert_array_equal(FP16.round(part), part.astype(np.float16).astype(np.float32))
