@@ -13,6 +13,7 @@ rounded to the stated format in the stated order:
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -315,27 +316,32 @@ class _State:
 
     def _scales(self, at: int) -> tuple[Float32, Float32]:
         """Scales of both operands at one index of the reduction, ``[batch, m, 1]`` and ``[batch, 1, n]``."""
-        a, b = self._gemm(self.q["lhs"].element_scale(), self.q["rhs"].element_scale())
+        a, b = self._scale_planes
         return a[..., at : at + 1], b[..., at : at + 1, :]
 
+    @functools.cached_property
+    def _scale_planes(self) -> tuple[Float32, Float32]:
+        return self._gemm(self.q["lhs"].element_scale(), self.q["rhs"].element_scale())
+
     def _zero_points(self, at: int) -> tuple[IntArray, IntArray]:
-        zeros = [q.element_zero_point() for q in (self.q["lhs"], self.q["rhs"])]
-        filled = [
-            np.zeros(q.shape, np.int64) if z is None else z.astype(np.int64)
-            for z, q in zip(zeros, (self.q["lhs"], self.q["rhs"]), strict=True)
-        ]
-        a, b = self._gemm(*filled)
-        return a[..., at : at + 1], b[..., at : at + 1, :]
+        a, b = self._zero_planes
+        return a[..., at : at + 1].astype(np.int64), b[..., at : at + 1, :].astype(np.int64)
+
+    @functools.cached_property
+    def _zero_planes(self) -> tuple[IntArray, IntArray]:
+        zeros = ((q, q.element_zero_point()) for q in (self.q["lhs"], self.q["rhs"]))
+        lhs, rhs = (np.broadcast_to(np.int64(0), q.shape) if zero is None else zero for q, zero in zeros)
+        return self._gemm(lhs, rhs)
 
     def _correction(self, start: int, stop: int, *, offline: bool) -> IntArray:
         """Zero-point terms of one segment; `offline` those that need constants only."""
         lhs, rhs = self._gemm(self.q["lhs"].integers, self.q["rhs"].integers)
-        a, b = lhs[..., start:stop].astype(np.int64), rhs[..., start:stop, :].astype(np.int64)
         z_lhs, z_rhs = self._zero_points(start)
-        constant = -z_lhs * b.sum(axis=-2, keepdims=True) + (stop - start) * z_lhs * z_rhs
-        if offline:
+        rhs_sums = rhs[..., start:stop, :].sum(axis=-2, keepdims=True, dtype=np.int64)
+        constant = -z_lhs * rhs_sums + (stop - start) * z_lhs * z_rhs
+        if offline or self.q["rhs"].zero_point is None:
             return np.asarray(constant)
-        return np.asarray(constant - z_rhs * a.sum(axis=-1, keepdims=True))
+        return np.asarray(constant - z_rhs * lhs[..., start:stop].sum(axis=-1, keepdims=True, dtype=np.int64))
 
     @property
     def _preloads_terms(self) -> bool:
