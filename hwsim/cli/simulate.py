@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, write_frame
+from hwsim.cli.shared import console, print_json, progress, records, write_frame, write_text
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.simulation import Result
+    from hwsim.timing.models import Model, Profile
+    from workloads import Network
 
 DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
+MODELS = ["closed", "event", "register"]
+PROFILES = ["hwsim", "scalesim"]
 
 
 @click.command()
@@ -23,6 +28,13 @@ DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
 @click.option("--dataflow", type=click.Choice(list(DATAFLOWS)), help="Dataflow instead of the machine's own.")
+@click.option("--model", type=click.Choice(MODELS), help="Time only, by this model.")
+@click.option("--profile", type=click.Choice(PROFILES), help="Time only, counted as another tool reports it.")
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a trace of the event model for Perfetto (.json) or its intervals (.csv, .parquet).",
+)
 @click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
 @click.option("--plan", "show_plan", is_flag=True, help="Print the steps of every layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print totals and layers as JSON.")
@@ -36,6 +48,9 @@ def simulate(
     accelerator: str,
     array: str | None,
     dataflow: str | None,
+    model: Model | None,
+    profile: Profile | None,
+    timeline: Path | None,
     costs_only: bool,
     show_plan: bool,
     as_json: bool,
@@ -54,6 +69,13 @@ def simulate(
         raise ValueError(msg)
     network = load_workload(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
     machine = _machine(accelerator, array, dataflow)
+    if model is not None or profile is not None or timeline is not None:
+        if show_plan or costs_only:
+            msg = "--model, --profile and --timeline must go without --plan and --costs-only: they read time only"
+            raise ValueError(msg)
+        default: Model = "closed" if timeline is None else "event"
+        _time(network, scheme, machine, model or default, profile or "hwsim", timeline, as_json=as_json, csv=csv)
+        return
     with progress(len(network.layers)) as report:
         result = hwsim.simulate(network, scheme, machine, numerics=not costs_only, progress=report)
     if csv is not None:
@@ -65,6 +87,62 @@ def simulate(
             click.echo(str(layer.plan))
     elif str(csv) != "-":
         _print(result)
+
+
+def _time(
+    network: Network,
+    scheme: str,
+    machine: Accelerator,
+    model: Model,
+    profile: Profile,
+    timeline: Path | None,
+    *,
+    as_json: bool,
+    csv: Path | None,
+) -> None:
+    """Read time alone, by one model."""
+    import pandas as pd
+
+    from hwsim.simulation import plan_network
+    from hwsim.timing import chrome_trace, timeline_frame, timing_row
+    from hwsim.timing.event_driven import network_intervals
+    from quant import Scheme
+    from reports import frame_table
+
+    if timeline is not None and model != "event":
+        msg = f"model must be event for a timeline, not {model}"
+        raise ValueError(msg)
+    if timeline is not None and timeline.suffix not in {".json", ".csv", ".parquet"}:
+        msg = f"timeline must end in .json, .csv or .parquet, not {timeline.suffix or timeline.name!r}"
+        raise ValueError(msg)
+    rows, runs = [], []
+    with progress(len(network.layers)) as report:
+        for plan in plan_network(network, Scheme.load(scheme), machine):
+            report(f"{model}: {plan.layer.name}")
+            row, run = timing_row(plan, machine, model, profile)
+            rows.append(row)
+            runs += [] if run is None else [run]
+    frame = pd.DataFrame(rows)
+    if timeline is not None:
+        intervals = network_intervals(runs)
+        if timeline.suffix == ".json":
+            write_text(timeline, json.dumps(chrome_trace(intervals, machine.cycle_ns)))
+        else:
+            write_frame(timeline_frame(intervals), timeline)
+    if csv is not None:
+        write_frame(frame, csv)
+    names = ["compute_cycles", "stall_cycles", "total_cycles", "dram_read_bytes", "dram_write_bytes"]
+    totals: dict[str, Any] = {"model": model, "profile": profile, **{name: frame[name].sum() for name in names}}
+    # each layer's share of the peak, weighted by its time
+    totals["utilization"] = float((frame["utilization"] * frame["total_cycles"]).sum() / totals["total_cycles"])
+    totals["bound"] = str(frame.groupby("bound")["total_cycles"].sum().idxmax())
+    if as_json:
+        print_json({**records(pd.DataFrame([totals]))[0], "layers": records(frame)})
+    elif str(csv) != "-":
+        out = console()
+        title = f"{network.name} under {scheme} on {machine.name}"
+        out.print(frame_table(frame.drop(columns=["model", "profile"]), title=title, width=out.width))
+        out.print(frame_table(pd.DataFrame([totals]), title="In all", width=out.width))
 
 
 def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:

@@ -2,6 +2,7 @@ from .cycles import Timing as Timing
 from .cycles import closed_form as closed_form
 from .event_driven import EventRun as EventRun
 from .event_driven import run_events as run_events
+from .models import timing_row as timing_row
 from .profiles import ScaleSimReport as ScaleSimReport
 from .profiles import scalesim_report as scalesim_report
 from .register_level import ArrayRun as ArrayRun

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hwsim
 from hwsim.accelerator import Array
-from hwsim.timing import scalesim_report
+from hwsim.cli.main import main
+from hwsim.timing import closed_form, scalesim_report, timing_row
+from quant import Scheme
+from tests.hwsim.machines import attention_layer, machine
 
 DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
 GOLDEN = Path(__file__).parent / "golden" / "scalesim.csv"
@@ -53,5 +59,89 @@ def test_reports_equal_those_of_scale_sim() -> None:
     ],
 )  # fmt: skip
 def test_what_scale_sim_does_not_know_is_refused(sizes: Any, changes: Any, text: str) -> None:
+    m, k, n = sizes
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        scalesim_report(*sizes, array_of(1, 1, "output_stationary", **changes))
+        scalesim_report(m, k, n, array_of(1, 1, "output_stationary", **changes))
+
+
+# ---- one row, whichever model reads it ----
+
+
+@pytest.mark.parametrize("scheme", ["w8a8-static", "w8a8-asym-weight", "w4a8-g128"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"array__double_buffered": True, "array__dataflow": "weight_stationary"}], ids=str
+)
+def test_registers_and_closed_form_agree_on_batches_segments_and_extra_columns(
+    scheme: str, changes: dict[str, Any]
+) -> None:
+    accelerator = machine(**changes)
+    plan = hwsim.lower(attention_layer(2, 3, 5, 7, 257), Scheme.load(scheme), accelerator)
+    row, run = timing_row(plan, accelerator, "register")
+    assert run is None
+    assert row["total_cycles"] == row["compute_cycles"] == closed_form(plan, accelerator).compute_cycles
+
+
+def test_the_profile_refuses_what_is_not_one_product() -> None:
+    accelerator = machine()
+    plan = hwsim.lower(attention_layer(), Scheme.load("w8a8-static"), accelerator)
+    with pytest.raises(ValueError, match=r"^scores must be one product and one sum under the profile scalesim$"):
+        timing_row(plan, accelerator, "closed", "scalesim")
+
+
+GEMM = ["simulate", "--gemm", "128x512x256", "--array", "32x32", "--json"]
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hwsim", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(("dataflow", "cycles"), [("os", 20351), ("ws", 28415), ("is", 19391)])
+def test_the_command_reports_the_cycles_of_scale_sim(command: Command, dataflow: str, cycles: int) -> None:
+    """Cycles that SCALE-Sim 3.0.0 printed for 128 x 512 x 256 on 32 x 32 without stalls."""
+    code, out, _ = command(*GEMM, "--dataflow", dataflow, "--profile", "scalesim")
+    got = json.loads(out)
+    assert (code, got["total_cycles"], got["stall_cycles"]) == (0, cycles, 0)
+    assert got["utilization"] == pytest.approx(128 * 512 * 256 / (1024 * cycles))
+
+
+def test_the_command_reads_three_models_and_writes_a_trace(command: Command, tmp_path: Path) -> None:
+    rows = {
+        model: json.loads(command(*GEMM, "--dataflow", "os", "--model", model)[1])
+        for model in ("closed", "event", "register")
+    }
+    assert {row["compute_cycles"] for row in rows.values()} == {16 * 8 // 2 * (256 + 32 + 32 - 2)}
+    assert rows["register"]["stall_cycles"] == 0
+    assert rows["event"]["dram_read_bytes"] == rows["closed"]["dram_read_bytes"]
+    code, _, _ = command(*GEMM, "--timeline", str(tmp_path / "t.json"))
+    assert code == 0
+    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--profile", "scalesim", "--model", "event"], "model must be closed under the profile scalesim, not event"),
+        (["--timeline", "t.txt"], "timeline must end in .json, .csv or .parquet, not '.txt'"),
+        (["--timeline", "t.json", "--model", "closed"], "model must be event for a timeline, not closed"),
+        (["--model", "register", "-s", "fp32"], "must be an integer product for the model register, not fp32 by fp32"),
+        (["--model", "event", "--plan"], "must go without --plan and --costs-only: they read time only"),
+    ],
+    ids=str,
+)
+def test_bad_combinations_are_one_clear_line(command: Command, arguments: list[str], text: str) -> None:
+    code, out, err = command(*GEMM, *arguments)
+    assert code != 0
+    assert out == ""
+    assert text in err
+    assert len(err.strip().splitlines()) == 1
