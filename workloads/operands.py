@@ -45,6 +45,8 @@ def _read_archive(path: Path) -> dict[str, npt.NDArray[Any]]:
                 arrays[name] = array
     except _MALFORMED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "pickle" in reason:  # numpy's advice to load it anyway is not ours
+            reason = "no arrays, or arrays of objects"
         msg = f"operands must be an .npz archive as numpy.savez writes it, not {str(path)!r} ({reason})"
         raise ValueError(msg) from error
     return arrays
