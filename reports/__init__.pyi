@@ -13,3 +13,4 @@ from .tables import layers_table as layers_table
 from .tables import ledger_table as ledger_table
 from .layouts import LayoutPicture as LayoutPicture
 from .layouts import layout_chart as layout_chart
+from .timeline import timeline_chart as timeline_chart
