@@ -157,9 +157,7 @@ D = TypeVar("D", bound=Document)
 def preset_names(package: str, folder: str) -> list[str]:
     """Names of the YAML presets in a folder of a package, sorted."""
     return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in _folder(package, folder).iterdir()
-        if entry.name.endswith(".yaml")
+        entry.name.removesuffix(".yaml") for entry in _folder(package, folder).iterdir() if entry.name.endswith(".yaml")
     )
 
 
