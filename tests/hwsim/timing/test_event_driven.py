@@ -189,7 +189,8 @@ def test_a_single_buffer_waits_where_a_double_one_prefetches() -> None:
 
 def test_bits_that_a_barrier_has_read_are_not_read_again() -> None:
     """One scale for the tensor: 5 x 11 halves are scanned on the way in and stay; 7 x 11 weights follow."""
-    accelerator = machine(**{**ENDLESS, "memories__dram__bandwidth_gb_per_s": 0.25})
+    changes = {**ENDLESS, "memories__dram__bandwidth_gb_per_s": 0.25}
+    accelerator = machine(array__rows=5, array__columns=7, **changes)
     scheme = Scheme.load("w8a8-dynamic").replace(activation__layout="per_tensor")
     layer = Layer("gemm", "mk,kn->mn", {"m": 5, "k": 11, "n": 7}, "x", "w", "y")
     plan = hwsim.lower(layer, scheme, accelerator)

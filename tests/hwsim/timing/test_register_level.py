@@ -232,7 +232,7 @@ def random_pair(m: int, k: int, n: int, low: int = -128, high: int = 127) -> tup
     return rng.integers(low, high + 1, (m, k)), rng.integers(low, high + 1, (k, n))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     sizes=st.tuples(*[st.integers(1, 7)] * 3),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4)),
