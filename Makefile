@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST_ARGS ?= -q --numprocesses auto
 
 .PHONY: compare test lint bench clean
 
