@@ -16,16 +16,17 @@ from .tables import document, rows
 Quantity = Literal["area_um2", "energy_pj", "delay_ns"]
 Variant = Literal["array", "default"]
 
-# Which features describe a kind of design. Why these: docs/technology.md.
+# Which features describe a kind of design. An array has (a-1)(b-1) full adders, whose energy falls slowly with its depth.
 _ARRAY_MULTIPLIER = {
     "area_um2": ("a*b", "max(a,b)", "min(a,b)"),
-    "energy_pj": ("a*b", "(a+b)"),
+    "energy_pj": ("(a-1)*(b-1)", "a*b*log2(min(a,b))"),
     "delay_ns": ("(a+b)", "1"),
 }
 # The tool's own multipliers compress partial products in a tree of logarithmic depth.
 _DEFAULT_MULTIPLIER = ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))")
 _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "adder": {"area_um2": ("a", "1"), "energy_pj": ("a", "1"), "delay_ns": ("a", "1")},
+    # The tool's carries run through a prefix tree: log2 levels over all bits.
+    "adder": {"area_um2": ("a", "a*log2(a)"), "energy_pj": ("a", "a*log2(a)"), "delay_ns": ("log2(a)",)},
     "register": {"area_um2": ("a",), "energy_pj": ("a",), "delay_ns": ("1",)},
     "enable_register": {"area_um2": ("a",)},
     "comparator": dict.fromkeys(("area_um2", "energy_pj", "delay_ns"), ("a",)),
@@ -40,9 +41,15 @@ _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "codebook": {"area_um2": ("a*b",), "delay_ns": ("log2(b)",)},
     "codebook_read": {"area_um2": ("a*b",)},
     "mac": {"area_um2": ("a*b", "(a+b)", "c")},
-    "pe_ws": {"area_um2": ("a*b", "c")},
+    # The tool merges the partial sum with the products, each of which it extends to c bits; a + 2b + c flip-flops.
+    "pe_ws": {"area_um2": ("min(a,b)*c", "(a+2*b+c)")},
 }
-_POWER = {"comparator", "maximum", "int_to_float"}
+_POWER = {
+    *((kind, quantity) for kind in ("comparator", "maximum") for quantity in ("area_um2", "energy_pj", "delay_ns")),
+    ("int_to_float", "area_um2"),
+    ("int_to_float", "energy_pj"),
+    ("adder", "delay_ns"),
+}
 # Activity of the rows that a law is fitted to; kinds not named are at fresh random operands.
 _STIMULUS = {"int_to_float": "", "rounding_shift": "accumulator", "lfsr": "free"}
 ACTIVITIES = ("uniform", "gaussian", "relu", "held", "zero")
@@ -141,7 +148,7 @@ class Library:
                 form = _FORMS.get(kind, {}).get(quantity, ("1",))
             if not samples:
                 raise MissingConstantError(f"library {self.name} has no {quantity} of a {kind}")
-            self._laws[key] = fit(form, samples, power=kind in _POWER and form != ("1",))
+            self._laws[key] = fit(form, samples, power=(kind, quantity) in _POWER)
         return self._laws[key]
 
     @functools.cached_property
