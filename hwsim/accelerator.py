@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import pydantic
 
 from quant.documents import Document, load_document, preset_names
@@ -17,6 +18,7 @@ NotNegativeNumber = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 Drain = Literal["bus", "shift"]
+PartialTiles = Literal["full", "part"]
 
 
 class Array(Document):
@@ -36,6 +38,11 @@ class Array(Document):
     double_buffered
         Whether a second register in each element takes the stationary operand of the next fold while the current one
         streams, so that only the first load is seen.
+    overlap_folds
+        Whether the operands of a fold follow those of the one before without a gap, so that filling and draining are
+        paid once; an array that holds an operand must be double-buffered for it, and results must leave by the bus.
+    partial_tiles
+        A tile that fills the array only in part takes the cycles of the ``full`` array or of its own ``part``.
     """
 
     rows: Positive
@@ -44,6 +51,29 @@ class Array(Document):
     dataflow: Dataflow = "output_stationary"
     drain: Drain = "bus"
     double_buffered: bool = False
+    overlap_folds: bool = False
+    partial_tiles: PartialTiles = "full"
+
+    @pydantic.model_validator(mode="after")
+    def _conventions_agree(self) -> Self:
+        if self.overlap_folds:
+            held = {} if self.dataflow == "output_stationary" else {"double_buffered": True}
+            self._require("overlap_folds is True", {"drain": "bus", "partial_tiles": "full", **held})
+        if self.partial_tiles == "part":
+            # A small tile would not hide the load of a larger one behind it.
+            self._require("partial_tiles is part", {"double_buffered": False})
+        return self
+
+    def _require(self, where: str, fields: dict[str, str | bool]) -> None:
+        for name, value in fields.items():
+            if getattr(self, name) != value:
+                msg = f"{name} must be {value} where {where}, not {getattr(self, name)}"
+                raise ValueError(msg)
+
+    @property
+    def elements(self) -> int:
+        """Multipliers."""
+        return self.rows * self.columns * self.dot_depth
 
     @property
     def native_depth(self) -> int:
@@ -94,11 +124,18 @@ class Sram(Document):
 
 
 class Dram(Document):
-    """Off-chip memory, shared by reads and writes."""
+    """Off-chip memory, shared by reads and writes.
+
+    Parameters
+    ----------
+    weight_bandwidth_gb_per_s
+        Of a second port that weights take alone; without it they share the first.
+    """
 
     type: str
     bandwidth_gb_per_s: PositiveNumber
     latency_ns: NotNegativeNumber
+    weight_bandwidth_gb_per_s: PositiveNumber | None = None
 
 
 class Memories(Document):
@@ -111,7 +148,14 @@ class Memories(Document):
 
 
 class Accelerator(Document):
-    """An accelerator as YAML describes it; see ``hwsim presets edge-16x16``."""
+    """An accelerator as YAML describes it; see ``hwsim presets edge-16x16``.
+
+    Parameters
+    ----------
+    arrays
+        Equal arrays that share buffers and vector unit. They split the tiles of the result, or the rows that stream
+        past a stationary operand, whichever takes less time.
+    """
 
     name: str
     description: str
@@ -119,10 +163,18 @@ class Accelerator(Document):
     technology: str
     clock_mhz: PositiveNumber
     array: Array
+    arrays: Positive = 1
     accumulator: AccumulatorSpec
     requantizer: Requantizer = Requantizer()
     vector: Vector
     memories: Memories
+
+    @pydantic.model_validator(mode="after")
+    def _arrays_share_whole_tiles(self) -> Self:
+        if self.arrays > 1 and self.array.partial_tiles == "part":
+            msg = f"array partial_tiles must be full where arrays is {self.arrays}, not part"
+            raise ValueError(msg)
+        return self
 
     @property
     def cycle_ns(self) -> float:
@@ -133,6 +185,18 @@ class Accelerator(Document):
     def dram_bits_per_cycle(self) -> float:
         """Bits between the chip and its memory each clock cycle."""
         return 8 * self.memories.dram.bandwidth_gb_per_s * self.cycle_ns
+
+    @property
+    def elements(self) -> int:
+        """Multipliers of all arrays."""
+        return self.arrays * self.array.elements
+
+    def dram_cycles(self, other_bits: Any, weight_bits: Any = 0) -> Any:
+        """Cycles that the ports are busy with weights and everything else; arrays broadcast."""
+        own = self.memories.dram.weight_bandwidth_gb_per_s
+        if own is None:
+            return (other_bits + weight_bits) / self.dram_bits_per_cycle
+        return np.maximum(other_bits / self.dram_bits_per_cycle, weight_bits / (8 * own * self.cycle_ns))
 
     @classmethod
     def load(cls, name: str | Path | Accelerator) -> Accelerator:

@@ -173,8 +173,7 @@ def _vector_reason(result: Result) -> str:
 
 
 def _busy(result: Result) -> float:
-    array = result.accelerator.array
-    offered = sum(layer.timing.compute_cycles for layer in result.layers) * array.rows * array.columns * array.dot_depth
+    offered = sum(layer.timing.compute_cycles for layer in result.layers) * result.accelerator.elements
     return float(sum(layer.plan.mac.macs for layer in result.layers) / offered)
 
 

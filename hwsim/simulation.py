@@ -179,7 +179,6 @@ class Result:
         read = sum(layer.timing.dram.read_bits for layer in layers) / 8
         write = sum(layer.timing.dram.write_bits for layer in layers) / 8
         compute = sum(layer.timing.compute_cycles for layer in layers)
-        array = self.accelerator.array
         verdicts = [layer.plan.verdict_name for layer in layers]
         return {
             "scheme": self.scheme.name,
@@ -190,7 +189,7 @@ class Result:
             "compute_cycles": compute,
             "stall_cycles": cycles - compute,
             "total_cycles": cycles,
-            "utilization": macs / (array.rows * array.columns * array.dot_depth * cycles),
+            "utilization": macs / (self.accelerator.elements * cycles),
             "latency_us": self.latency_us,
             "energy_pj": self.energy_pj,
             "energy_low_pj": float(sum(layer.low.total_pj for layer in layers)),

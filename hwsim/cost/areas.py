@@ -63,9 +63,9 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
     """
     array = accelerator.array
     count = {
-        Place.ELEMENT: array.rows * array.columns * array.dot_depth,
-        Place.ROW: array.rows,
-        Place.COLUMN: array.columns,
+        Place.ELEMENT: accelerator.elements,
+        Place.ROW: accelerator.arrays * array.rows,
+        Place.COLUMN: accelerator.arrays * array.columns,
         Place.LANE: accelerator.vector.lanes,
     }
     needed: dict[tuple[Place, Component], None] = {

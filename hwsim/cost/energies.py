@@ -86,9 +86,7 @@ def energy(
             busy += action.count if action.component == plan.mac.component else 0
         else:
             vector = vector + spent
-    array = accelerator.array
-    elements = array.rows * array.columns * array.dot_depth
-    idle = timing.compute_cycles * elements - busy
+    idle = timing.compute_cycles * accelerator.elements - busy
     register = price(technology, Component("register", (plan.mac.register_bits,)))
     # The clock's share of a register is known; its band is that of the whole.
     idle_pj = register.idle_pj * energy_pj(register, band) / register.energy_pj

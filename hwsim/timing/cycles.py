@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim import plan as steps
-from hwsim.timing.tiling import Number, Schedule, schedule
+from hwsim.timing.tiling import Number, Schedule, port_bits, schedule
 
 if TYPE_CHECKING:
-    from hwsim.accelerator import Accelerator, Memories
+    from hwsim.accelerator import Accelerator
     from hwsim.plan import Plan, Step
 
 
@@ -117,7 +117,8 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     scans = [step for step in plan.steps if isinstance(step, steps.ScanRange)]
     off_chip = _dram_traffic(plan, plan_schedule, scans, memories.activation.capacity_bytes * 8)
     buffers = _traffic(plan, plan_schedule)
-    dram = off_chip.total_bits / bandwidth
+    weights = plan.rhs.total_dram_bits * plan_schedule.rhs_fetches if plan.layer.rhs_kind == "weight" else 0
+    dram = accelerator.dram_cycles(off_chip.total_bits - weights, weights)
     vector = sum(lane_elements(step, repeats) for step in plan.steps) / accelerator.vector.lanes
     sram = np.maximum.reduce(
         [np.asarray(traffic.total_bits / getattr(memories, name).bits_per_cycle) for name, traffic in buffers.items()]
@@ -127,15 +128,16 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     )
     compute = plan_schedule.compute_cycles
     # What the barrier has read and scanned is neither read nor scanned again.
-    rest = dram - sum(scan.barrier_elements * scan.source.bits for scan in scans) / bandwidth
+    scanned = sum(scan.barrier_elements * scan.source.bits for scan in scans)
+    rest = accelerator.dram_cycles(off_chip.total_bits - weights - scanned, weights)
     working = vector - sum(scan.barrier_elements for scan in scans) / accelerator.vector.lanes
-    exposed = np.minimum(_exposed_bits(plan, plan_schedule, memories) / bandwidth, rest)
+    exposed = np.minimum(_exposed_cycles(plan, plan_schedule, accelerator), rest)
     latency = memories.dram.latency_ns / accelerator.cycle_ns
     total = np.ceil(barrier + latency + np.maximum(rest, exposed + np.maximum.reduce([compute, working, sram])))
     bounds = np.stack(np.broadcast_arrays(compute, dram, sram, vector, barrier))
     names = np.array(["compute", "dram", "sram", "vector", "scan"])
     bound = names[np.argmax(bounds, axis=0)]
-    elements = accelerator.array.rows * accelerator.array.columns * accelerator.array.dot_depth
+    elements = accelerator.elements
     single = np.ndim(total) == 0
     return Timing(
         schedule=plan_schedule,
@@ -150,14 +152,15 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     )
 
 
-def _exposed_bits(plan: Plan, tiling: Schedule, memories: Memories) -> Number:
-    """Bits that the array waits for: operands of the first tile, results of the last, and single-buffered operands."""
-    bits = tiling.first_tile_bits + tiling.last_tile_bits
+def _exposed_cycles(plan: Plan, tiling: Schedule, accelerator: Accelerator) -> Number:
+    """Cycles that the array waits: for the first tile's operands, single-buffered ones, and the last results."""
+    memories = accelerator.memories
+    lhs, rhs = tiling.first_lhs_bits, tiling.first_rhs_bits
     if not memories.activation.double_buffered:
-        bits = bits + plan.lhs.total_dram_bits * tiling.lhs_fetches
+        lhs = lhs + plan.lhs.total_dram_bits * tiling.lhs_fetches
     if not memories.weight.double_buffered:
-        bits = bits + plan.rhs.total_dram_bits * tiling.rhs_fetches
-    return bits
+        rhs = rhs + plan.rhs.total_dram_bits * tiling.rhs_fetches
+    return accelerator.dram_cycles(*port_bits(plan, lhs, rhs)) + accelerator.dram_cycles(tiling.last_tile_bits)
 
 
 def _dram_traffic(plan: Plan, tiling: Schedule, scans: list[steps.ScanRange], activation_bits: int) -> Traffic:

@@ -14,7 +14,10 @@ input stationary  ``ceil(k_s/(R d)) ceil(m/C)``       ``R + n + R + C - 2``
 times ``batch``. With one segment and ``d = 1`` these are the counts of SCALE-Sim (arXiv 1811.02883), which
 reports one cycle less because it counts from 0; partial tiles pay the full array. Sums that leave through their
 neighbours (`Array.drain`) take ``R`` cycles more a fold; a second register for the stationary operand
-(`Array.double_buffered`) leaves of all loads only the first ``R``.
+(`Array.double_buffered`) leaves of all loads only the first ``R``. Where folds overlap (`Array.overlap_folds`)
+the skew ``R + C - 2`` is paid once and a fold takes its stream, ``ceil(k_s/d)`` or ``max(m, R)``; where a partial
+tile takes its own part (`Array.partial_tiles`) its rows and columns stand for ``R`` and ``C``. Several arrays share
+output tiles and batches, or the rows that stream, whichever is sooner done.
 
 Off-chip traffic follows from what stays on chip while the rest streams past:
 
@@ -73,7 +76,7 @@ class Schedule:
         Times each operand is read from its buffer into the array.
     sum_writes, sum_reads
         Times each result is written to and read from the output buffer as an unfinished sum.
-    first_tile_bits, last_tile_bits : bits
+    first_lhs_bits, first_rhs_bits, last_tile_bits : bits
         DRAM transfers that nothing can hide: operands of the first fold, results of the last.
     row_tiles, column_tiles
         Cuts of the result in the order of the machine: by the array, or along the moving operand by its chunks.
@@ -93,7 +96,8 @@ class Schedule:
     rhs_streams: Number
     sum_writes: Number
     sum_reads: Number
-    first_tile_bits: Number
+    first_lhs_bits: Number
+    first_rhs_bits: Number
     last_tile_bits: Number
     row_tiles: Number
     column_tiles: Number
@@ -142,8 +146,12 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     costs = []
     for tiling in tilings:
         _, _, compute = _folds(plan, accelerator, tiling.parts, tiling.loads)
-        bits = plan.lhs.total_dram_bits * tiling.lhs_fetches + plan.rhs.total_dram_bits * tiling.rhs_fetches
-        time = np.maximum(compute, bits / accelerator.dram_bits_per_cycle)
+        lhs_bits, rhs_bits = (
+            plan.lhs.total_dram_bits * tiling.lhs_fetches,
+            plan.rhs.total_dram_bits * tiling.rhs_fetches,
+        )
+        bits = lhs_bits + rhs_bits
+        time = np.maximum(compute, accelerator.dram_cycles(*port_bits(plan, lhs_bits, rhs_bits)))
         # Far below one cycle, bits only decide between equal times.
         costs.append(np.where(tiling.fits, time + bits * 1e-15, np.inf))
     best = np.argmin(np.stack(np.broadcast_arrays(*costs)), axis=0)
@@ -174,7 +182,8 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
         rhs_streams=streams[1],
         sum_writes=passes,
         sum_reads=passes - 1,
-        first_tile_bits=ceil_div(mac.k, passes) * (rows * plan.lhs.dram_bits + columns * plan.rhs.dram_bits),
+        first_lhs_bits=ceil_div(mac.k, passes) * rows * plan.lhs.dram_bits,
+        first_rhs_bits=ceil_div(mac.k, passes) * columns * plan.rhs.dram_bits,
         last_tile_bits=rows * columns * plan.out.dram_bits,
         row_tiles=grid[0],
         column_tiles=grid[1],
@@ -185,31 +194,77 @@ def schedule(plan: Plan, accelerator: Accelerator) -> Schedule:
     )
 
 
+def port_bits(plan: Plan, other: Number, rhs: Number) -> tuple[Number, Number]:
+    """Bits through the port that everything takes, and through that of weights."""
+    return (other, rhs) if plan.layer.rhs_kind == "weight" else (other + rhs, 0)
+
+
 def _folds(plan: Plan, accelerator: Accelerator, parts: Number, loads: Number) -> tuple[Number, Number, Number]:
-    """Count passes over each output tile, folds, and cycles of the array.
+    """Count passes over each output tile, folds of all arrays, and cycles of the busiest.
 
     Each segment is cut into `parts`, or each stationary tile loaded `loads` times.
     """
     mac, array = plan.mac, accelerator.array
-    rows, columns, depth = array.rows, array.columns, array.dot_depth
     m, n = mac.m + plan.extra_rows, mac.n + plan.extra_columns
     lengths = np.diff((*mac.boundaries, mac.k))
-    skew = rows + columns - 2
-    match array.dataflow:
-        case "output_stationary":
-            passes = mac.segments * parts
-            tiles = mac.batch * ceil_div(m, rows) * ceil_div(n, columns)
-            stream = int(ceil_div(lengths, depth).sum())
-            leaving = rows if array.drain == "shift" else 0
-            return passes, passes * tiles, tiles * (stream + passes * (skew + leaving))
-        case "weight_stationary":
-            passes = int(ceil_div(lengths, rows * depth).sum())
-            tiles = mac.batch * passes * ceil_div(n, columns)
-            return passes, tiles * loads, _loads(array, tiles * loads) * rows + tiles * (m + loads * skew)
-        case "input_stationary":
-            passes = int(ceil_div(lengths, rows * depth).sum())
-            tiles = mac.batch * passes * ceil_div(m, columns)
-            return passes, tiles * loads, _loads(array, tiles * loads) * rows + tiles * (n + loads * skew)
+    if array.dataflow == "output_stationary":
+        passes, tiles = mac.segments * parts, mac.batch * ceil_div(m, array.rows) * ceil_div(n, array.columns)
+        steps = int(ceil_div(lengths, array.dot_depth).sum())
+        return passes, passes * tiles, _summing_cycles(accelerator, mac.batch, (m, n), steps, passes)
+    moving, width = (m, n) if array.dataflow == "weight_stationary" else (n, m)
+    lines = ceil_div(lengths, array.dot_depth)
+    passes = int(ceil_div(lines, array.rows).sum())
+    tiles = mac.batch * passes * ceil_div(width, array.columns)
+    if array.partial_tiles == "part":
+        cycles = mac.batch * _partial_cycles(array, (moving, width), lines, passes, loads)
+    else:
+        across = mac.batch * ceil_div(width, array.columns)
+        cycles = _least(
+            _streaming_cycles(array, ceil_div(across, accelerator.arrays) * passes, moving, loads),
+            _streaming_cycles(array, across * passes, ceil_div(moving, accelerator.arrays), loads),
+        )
+    return passes, tiles * loads, cycles
+
+
+def _summing_cycles(
+    accelerator: Accelerator, batch: Number, sizes: tuple[Number, Number], steps: Number, passes: Number
+) -> Number:
+    """Cycles of an array that holds sums: `steps` of the reduction for each tile, in so many passes."""
+    array, (m, n) = accelerator.array, sizes
+    rows, columns = array.rows, array.columns
+    high, wide = ceil_div(m, rows), ceil_div(n, columns)
+    mine = ceil_div(batch * high * wide, accelerator.arrays)
+    skew, shifted = rows + columns - 2, array.drain == "shift"
+    if array.overlap_folds:
+        return mine * steps + skew
+    if array.partial_tiles == "part":
+        # Summed over tiles of r rows and c columns: r + c - 2, and r more if results leave through their neighbours.
+        skews = wide * m + high * n - 2 * high * wide + (wide * m if shifted else 0)
+        return batch * (high * wide * steps + passes * skews)
+    return mine * (steps + passes * (skew + (rows if shifted else 0)))
+
+
+def _streaming_cycles(array: Array, tiles: Number, length: Number, loads: Number) -> Number:
+    """Cycles of an array that holds `tiles` one after the other, each `loads` times, while `length` values pass."""
+    skew = array.rows + array.columns - 2
+    if array.overlap_folds:
+        # The next tile is loaded, and the sums that it continues have left, after as many cycles as there are rows.
+        return array.rows + tiles * np.maximum(length, loads * array.rows) + skew
+    return _loads(array, tiles * loads) * array.rows + tiles * (length + loads * skew)
+
+
+def _partial_cycles(
+    array: Array, sizes: tuple[Number, Number], lines: Numbers, passes: Number, loads: Number
+) -> Number:
+    """Sum 2 r + c - 2 and the stream over tiles of r rows and c columns of an array that holds an operand."""
+    moving, width = sizes
+    tiles, rows = ceil_div(width, array.columns), int(lines.sum())
+    return passes * tiles * moving + loads * (2 * tiles * rows + passes * width - 2 * passes * tiles)
+
+
+def _least(one: Number, other: Number) -> Number:
+    least = np.minimum(one, other)
+    return int(least) if np.ndim(least) == 0 else least
 
 
 def _loads(array: Array, folds: Number) -> Number:
