@@ -16,7 +16,7 @@ from .tables import document, rows
 Quantity = Literal["area_um2", "energy_pj", "delay_ns"]
 Variant = Literal["array", "default"]
 
-# Which features describe a kind of design. An array has (a-1)(b-1) full adders, whose energy falls slowly with its depth.
+# Which features describe a kind of design. An array has (a-1)(b-1) full adders, whose energy falls with its depth.
 _ARRAY_MULTIPLIER = {
     "area_um2": ("a*b", "max(a,b)", "min(a,b)"),
     "energy_pj": ("(a-1)*(b-1)", "a*b*log2(min(a,b))"),
