@@ -1,36 +1,35 @@
-"""Lower a layer and a scheme to the plan of an accelerator, as the verdict on its scale layouts allows."""
+"""Plans of an integer contraction: scans and quantization, the array, and an epilogue."""
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hwsim.datapath.profiles import multiplier_profile, requantization_profile
+from hwsim.lowering.operands import spec_of
 from hwsim.plan import (
     AddBias,
     CorrectZeroPoints,
     Decode,
     Dequantize,
-    DequantizeWeights,
     Migrate,
     MultiplyAccumulate,
     Plan,
     Quantize,
     Requantize,
     RescalePartialSums,
-    Role,
     ScanRange,
     Step,
     Stored,
     SumForZeroPoint,
 )
-from quant import Contraction, FloatFormat, IntFormat, ScaleLayout, Verdict, decide, parse_format, parse_layout
+from quant import Contraction, FloatFormat, IntFormat, Verdict, parse_format
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from quant import Gemm, OperandSpec, Scheme
+    from hwsim.lowering.operands import Operand
+    from quant import Scheme
     from workloads import Layer
 
 BIAS_BITS = 32
@@ -41,227 +40,11 @@ _FLOAT_PROFILES = frozenset(
 _ROUNDED_TWICE = frozenset({"gemmlowp-double", "ruy-avx512", "qnnpack-q31"})
 
 
-class IllegalLayoutError(ValueError):
-    """A scheme whose scales can not leave the integer sums of a layer on this machine.
-
-    Parameters
-    ----------
-    layer
-        Name of the layer.
-    verdict
-        Why, with a witness and repairs.
-    """
-
-    def __init__(self, layer: str, verdict: Verdict) -> None:
-        super().__init__(
-            f"scale layouts of {layer} must be dequantizable after accumulation, but {verdict.explanation}"
-        )
-        self.layer = layer
-        self.verdict = verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """One operand of a contraction under a scheme: what it is stored as and what the array multiplies.
-
-    Parameters
-    ----------
-    role, axes, sizes
-        Which one, its labels and how long they are.
-    spec
-        None where it stays float.
-    """
-
-    role: Role
-    axes: tuple[str, ...]
-    sizes: tuple[int, ...]
-    spec: OperandSpec | None
-    layout: ScaleLayout | None
-
-    @property
-    def elements(self) -> int:
-        """Number of values."""
-        return math.prod(self.sizes)
-
-    @property
-    def mac_format(self) -> IntFormat:
-        """Format of the integers that the array multiplies.
-
-        Raises
-        ------
-        TypeError
-            If the operand stays float.
-        """
-        match self.spec:
-            case None:
-                msg = f"{self.role} must be quantized to have an integer format"
-                raise TypeError(msg)
-            case spec if spec.code == "codebook":
-                return IntFormat(8, narrow=True)
-            case spec if spec.code == "pow2":
-                return IntFormat(1 << (spec.integer_format.bits - 1), narrow=True)
-            case spec:
-                return spec.integer_format
-
-    @property
-    def overhead_bits(self) -> int:
-        """Scales, zero points and decoding table of a stored constant."""
-        if self.spec is None or self.layout is None:
-            return 0
-        real_bits = parse_format(self.spec.scale_format).bits
-        bits = sum(
-            math.prod(level.scale_shape(self.axes, self.sizes)) * (real_bits if level.kind == "real" else 8)
-            for level in self.layout.levels
-        )
-        if not self.spec.symmetric:
-            bits += math.prod(self.layout.levels[0].scale_shape(self.axes, self.sizes)) * self.spec.integer_format.bits
-        if self.spec.code == "codebook":
-            bits += (1 << self.spec.integer_format.bits) * 8
-        return bits
-
-    @property
-    def elements_per_scale(self) -> int:
-        """Elements that must be seen before the first real scale is known."""
-        if self.layout is None:
-            return 0
-        blocks = self.layout.levels[0].block_size(self.axes)
-        return math.prod(
-            size if block == -1 else min(size, block) for size, block in zip(self.sizes, blocks, strict=True)
-        )
-
-
-def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
-    """Both operands of a layer under a scheme, layouts resolved for its contraction.
-
-    ``per_token`` of an activation on the right-hand side is a scale for each index that its output keeps.
-
-    Raises
-    ------
-    ValueError
-        If a layout does not fit the contraction.
-    """
-    contraction = Contraction.parse(layer.contraction)
-    specs = scheme.operand_specs(rhs_is_weight=layer.rhs_kind == "weight")
-    pair: list[Operand] = []
-    roles: tuple[Role, Role] = ("lhs", "rhs")
-    for role, spec in zip(roles, specs, strict=True):
-        axes = contraction.labels_of(role)
-        sizes = tuple(layer.sizes[axis] for axis in axes)
-        layout = None
-        if spec is not None:
-            text = "per_channel" if role == "rhs" and spec.layout == "per_token" else spec.layout
-            try:
-                layout = parse_layout(text, axes, contraction, role)
-            except ValueError as error:
-                error.add_note(f"in the {role} layout of {layer.name} under {scheme.name}")
-                raise
-        pair.append(Operand(role, axes, sizes, spec, layout))
-    return pair[0], pair[1]
-
-
-def verdict_of(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Verdict | None:
-    """Verdict on the scale layouts of a layer; None where its MAC is a float one."""
-    lhs, rhs = operands(layer, scheme)
-    if lhs.layout is None or rhs.layout is None or lhs.spec is None or rhs.spec is None:
-        return None
-    return _decide(
-        layer.contraction,
-        str(lhs.layout),
-        str(rhs.layout),
-        tuple(layer.sizes.items()),
-        accelerator.array.native_depth,
-        None if lhs.spec.symmetric else str(lhs.layout),
-        None if rhs.spec.symmetric else str(rhs.layout),
-        lhs.mac_format.name,
-        rhs.mac_format.name,
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _decide(
-    contraction: str,
-    lhs: str,
-    rhs: str,
-    sizes: tuple[tuple[str, int], ...],
-    native_depth: int,
-    lhs_zero: str | None,
-    rhs_zero: str | None,
-    lhs_format: str,
-    rhs_format: str,
-) -> Verdict:
-    return decide(
-        contraction,
-        lhs=lhs,
-        rhs=rhs,
-        sizes=dict(sizes),
-        native_depth=native_depth,
-        lhs_zero=lhs_zero,
-        rhs_zero=rhs_zero,
-        lhs_format=lhs_format,
-        rhs_format=rhs_format,
-    )
-
-
-def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
-    """Write the plan of one layer.
-
-    Raises
-    ------
-    IllegalLayoutError
-        If no integer array of this accelerator's depth can run the scheme's layouts; it carries the verdict.
-    ValueError
-        If a layout does not fit the contraction, or a static scheme has scales that vary along tokens.
-
-    Examples
-    --------
-    >>> import hwsim, quant, workloads
-    >>> layer = workloads.gemm(4, 8, 2).layers[0]
-    >>> plan = hwsim.lower(layer, quant.Scheme.load("w8a8-static"), hwsim.Accelerator.load("edge-16x16"))
-    >>> [type(step).__name__ for step in plan.steps]
-    ['Quantize', 'MultiplyAccumulate', 'Requantize']
-    """
-    lhs, rhs = operands(layer, scheme)
-    if lhs.spec is None or rhs.spec is None:
-        return _float_plan(layer, scheme, lhs, rhs)
-    verdict = verdict_of(layer, scheme, accelerator)
-    if verdict is None:
-        msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"
-        raise ValueError(msg)
-    # The array streams the reduction in order; it has no address generator that gathers equal scales.
-    if verdict.verdict == "incompatible" or verdict.needs_reorder:
-        raise IllegalLayoutError(layer.name, verdict)
+def integer_plan(
+    layer: Layer, scheme: Scheme, accelerator: Accelerator, lhs: Operand, rhs: Operand, verdict: Verdict
+) -> Plan:
+    """Write the plan of an integer contraction, cut where the verdict says."""
     return _IntegerPlan(layer, scheme, accelerator, lhs, rhs, verdict).write()
-
-
-def _float_plan(layer: Layer, scheme: Scheme, lhs: Operand, rhs: Operand) -> Plan:
-    """Write a float MAC; weights stored as integers are dequantized on the way into their buffer."""
-    carrier = parse_format(scheme.carrier)
-    gemm = _gemm(layer)
-    steps: list[Step] = []
-    stored = Stored(rhs.elements, carrier.bits, carrier.bits)
-    if rhs.spec is not None and isinstance(carrier, FloatFormat):
-        steps.append(DequantizeWeights(rhs.elements, rhs.spec.integer_format, carrier))
-        stored = Stored(rhs.elements, rhs.spec.integer_format.bits, carrier.bits, rhs.overhead_bits)
-    steps.append(
-        MultiplyAccumulate(gemm.batch, gemm.m, gemm.k, gemm.n, (0,), carrier, carrier, accumulator_bits=0, unit="float")
-    )
-    outputs = gemm.batch * gemm.m * gemm.n
-    if layer.bias is not None:
-        steps.append(AddBias(outputs, carrier))
-    return Plan(
-        layer=layer,
-        scheme=scheme,
-        verdict=None,
-        steps=tuple(steps),
-        lhs=Stored(lhs.elements, carrier.bits, carrier.bits),
-        rhs=stored,
-        bias=None if layer.bias is None else Stored(gemm.n, carrier.bits, carrier.bits),
-        out=Stored(outputs, carrier.bits, carrier.bits),
-    )
-
-
-def _gemm(layer: Layer) -> Gemm:
-    return Contraction.parse(layer.contraction).gemm(layer.sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,13 +114,13 @@ class _IntegerPlan:
     @property
     def offline_term(self) -> bool:
         """The sums of constant weights times a constant zero point are known beforehand and preloaded."""
-        return self.integer_bias and self.layer.rhs_kind == "weight" and not _spec(self.lhs).symmetric
+        return self.integer_bias and self.layer.rhs_kind == "weight" and not spec_of(self.lhs).symmetric
 
     def is_constant(self, operand: Operand) -> bool:
         return operand.role == "rhs" and self.layer.rhs_kind == "weight"
 
     def stored(self, operand: Operand) -> Stored:
-        spec = _spec(operand)
+        spec = spec_of(operand)
         bits = spec.integer_format.bits
         if self.is_constant(operand):
             return Stored(operand.elements, bits, bits, operand.overhead_bits)
@@ -348,7 +131,7 @@ class _IntegerPlan:
         """Turn an activation into integers."""
         if self.is_constant(operand):
             return []
-        spec = _spec(operand)
+        spec = spec_of(operand)
         steps: list[Step] = []
         if operand.role == "lhs" and self.scheme.smooth is not None and self.layer.rhs_kind == "weight":
             steps.append(Migrate(operand.elements, self.static, self.carrier))
@@ -382,7 +165,7 @@ class _IntegerPlan:
 
     def decode(self) -> list[Step]:
         """Look up codebook weights."""
-        spec = _spec(self.rhs)
+        spec = spec_of(self.rhs)
         if spec.code != "codebook":
             return []
         return [Decode(self.rhs.elements, 1 << spec.integer_format.bits, self.rhs.mac_format)]
@@ -395,8 +178,8 @@ class _IntegerPlan:
 
     def mac(self) -> MultiplyAccumulate:
         """Cut the contraction where the verdict says."""
-        gemm = _gemm(self.layer)
-        shift = _spec(self.rhs).code == "pow2"
+        gemm = self.layer.gemm
+        shift = spec_of(self.rhs).code == "pow2"
         return MultiplyAccumulate(
             gemm.batch,
             gemm.m,
@@ -404,7 +187,7 @@ class _IntegerPlan:
             gemm.n,
             self.boundaries(),
             lhs=self.lhs.mac_format,
-            rhs=_spec(self.rhs).integer_format if shift else self.rhs.mac_format,
+            rhs=spec_of(self.rhs).integer_format if shift else self.rhs.mac_format,
             accumulator_bits=self.accelerator.accumulator.bits,
             unit="shift" if shift else "multiply",
             saturate=self.accelerator.accumulator.overflow == "saturate",
@@ -471,16 +254,16 @@ class _IntegerPlan:
         """
         steps: list[Step] = []
         terms = 0
-        if not _spec(self.lhs).symmetric:
+        if not spec_of(self.lhs).symmetric:
             weight = self.layer.rhs_kind == "weight"
             if not weight:
                 steps.append(self._sums(self.rhs, mac))
             terms += 0 if self.offline_term else 1
-        if not _spec(self.rhs).symmetric:
+        if not spec_of(self.rhs).symmetric:
             steps.append(self._sums(self.lhs, mac))
             terms += 1
         if terms:
-            bits = max(_spec(o).integer_format.bits for o in (self.lhs, self.rhs)) + 1
+            bits = max(spec_of(o).integer_format.bits for o in (self.lhs, self.rhs)) + 1
             steps.append(CorrectZeroPoints(terms * partial_sums, bits, mac.accumulator_bits))
         return steps
 
@@ -496,10 +279,3 @@ def _rescale_kind(text: str) -> Literal["shift", "integer", "float"]:
         case _:
             msg = f"partial sums must be joined by shift, integer or float, not {text}"
             raise ValueError(msg)
-
-
-def _spec(operand: Operand) -> OperandSpec:
-    if operand.spec is None:
-        msg = f"{operand.role} must be quantized"
-        raise TypeError(msg)
-    return operand.spec

@@ -1,20 +1,8 @@
-"""Run a plan on real operands: float in, integers through the datapath, float or integers out, bit for bit.
-
-`prepare` does the offline work (quantize weights, fix static ranges, fold smoothing), `execute` interprets the
-steps of a plan in order. The integer side is exact; where a scheme rescales in floating point, each operation is
-rounded to the stated format in the stated order:
-
-- one dequantization: ``lhs_scale * (rhs_scale * float32(sum))``, then the bias, all in float32, then the carrier
-  (the order of vLLM's CUTLASS epilogues, ``scaled_mm_epilogues_c2x.hpp``);
-- float rescaling of partial sums: ``total += (lhs_scale * rhs_scale) * float32(sum)`` in float32, first segment
-  first; shifts and integer multiples are exact and rounded to float32 once;
-- requantization: the profile that the scheme names.
-"""
+"""Run the steps of a plan in order."""
 
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,75 +11,17 @@ import numpy.typing as npt
 
 from hwsim import datapath
 from hwsim import plan as steps
+from hwsim.execution.migration import along
+from hwsim.execution.preparation import output_layout
+from hwsim.execution.quantization import Float32, quantize_operand, quantized, rounded
 from hwsim.lowering import operands
-from quant import (
-    Contraction,
-    FloatFormat,
-    Format,
-    IntFormat,
-    Overflow,
-    QTensor,
-    ScaleLayout,
-    parse_format,
-    parse_layout,
-    quantize,
-    quantize_codebook,
-    quantize_pow2,
-    smooth,
-)
+from quant import Contraction, FloatFormat, Format, IntFormat, Overflow, QTensor, parse_format
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from hwsim.lowering import Operand
-    from hwsim.plan import Plan
-    from quant import OperandSpec
+    from hwsim.execution.preparation import Prepared
 
-Float32 = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.signedinteger[Any]]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Float tensors of one layer, recorded on calibration inputs; a static scheme takes its ranges from them.
-
-    Parameters
-    ----------
-    lhs, rhs, out : float
-        Both operands and the result, in the axes of the contraction. `rhs` of a weight is the weight.
-    """
-
-    lhs: Float32
-    rhs: Float32
-    out: Float32
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is known before the first call: constants quantized, static scales fixed.
-
-    Parameters
-    ----------
-    plan
-        The plan this belongs to.
-    weight
-        Quantized constant operand; None for a product of activations and for a float MAC.
-    weight_values : float32
-        The constant operand that a float MAC multiplies.
-    static
-        Scales and zero point of ``lhs``, ``rhs`` and ``out`` that calibration fixed.
-    migration : float32 [k]
-        What activations are divided by before they are quantized, with an axis for each of `shared_labels`; None
-        without smoothing.
-    bias : float32 [n]
-        None without one.
-    """
-
-    plan: Plan
-    weight: QTensor | None
-    weight_values: Float32 | None
-    static: dict[str, QTensor]
-    migration: Float32 | None
-    bias: Float32 | None
 
 
 @dataclass(frozen=True)
@@ -111,78 +41,6 @@ class Execution:
     out: Float32
     codes: QTensor | None
     sums: tuple[IntArray, ...]
-
-
-def quantize_operand(x: npt.ArrayLike, spec: OperandSpec, layout: ScaleLayout, like: QTensor | None = None) -> QTensor:
-    """Quantize a tensor as a spec says; with the scales of `like` if given.
-
-    Raises
-    ------
-    ValueError
-        If the tensor is empty or not finite, or scales do not fit it.
-    """
-    match spec.code:
-        case "pow2":
-            return quantize_pow2(x, spec.integer_format.bits, layout)
-        case "codebook":
-            return quantize_codebook(x, 1 << spec.integer_format.bits, layout)
-        case "affine":
-            pass
-    fmt, symmetric, scale_format = spec.integer_format, spec.symmetric, _float_format(spec.scale_format)
-    if like is not None:
-        scale, zero_point = like.scales, like.zero_point
-        return quantize(
-            x, fmt, layout, symmetric=symmetric, scale=scale, zero_point=zero_point, scale_format=scale_format
-        )
-    percentile = 0.0 if spec.percentile is None else spec.percentile
-    return quantize(
-        x, fmt, layout, symmetric=symmetric, range=spec.range, percentile=percentile, scale_format=scale_format
-    )
-
-
-def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepared:
-    """Do the offline work of a plan.
-
-    Parameters
-    ----------
-    samples
-        Recorded float tensors; of a plan without static ranges and smoothing only a weight's `rhs` is used.
-    bias : float32 [n]
-        Of the layer.
-
-    Raises
-    ------
-    ValueError
-        If a tensor does not fit its layout or is not finite, or the layer's bias is missing.
-    """
-    if plan.layer.bias is not None and bias is None:
-        msg = f"bias must be given for layer {plan.layer.name}, which has one"
-        raise ValueError(msg)
-    lhs, rhs = operands(plan.layer, plan.scheme)
-    constant = plan.layer.rhs_kind == "weight"
-    migration = _migration(plan, samples)
-    lhs_samples, rhs_values = samples.lhs, samples.rhs
-    if migration is not None:
-        contraction = Contraction.parse(plan.layer.contraction)
-        lhs_samples = lhs_samples / _along(migration, contraction, contraction.lhs)
-        rhs_values = rhs_values * _along(migration, contraction, contraction.rhs)
-    static: dict[str, QTensor] = {}
-    for step in plan.steps:
-        if isinstance(step, steps.Quantize) and not step.dynamic:
-            match step.operand:
-                case "lhs":
-                    static["lhs"] = _quantized(lhs, lhs_samples)
-                case "rhs":
-                    static["rhs"] = _quantized(rhs, samples.rhs)
-                case "out":
-                    pass
-    if plan.scheme.output is not None and plan.verdict is not None:
-        static["out"] = quantize_operand(samples.out, plan.scheme.output, _output_layout(plan))
-    weight = None if not constant or rhs.spec is None else _quantized(rhs, rhs_values)
-    values = None
-    if plan.mac.unit == "float" and constant:
-        values = _rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
-    return Prepared(plan, weight, values, static, migration, bias)
 
 
 def execute(prepared: Prepared, lhs: Float32, rhs: Float32 | None, accelerator: Accelerator) -> Execution:
@@ -237,16 +95,14 @@ class _State:
         match step:
             case steps.Migrate():
                 x = self.lhs if step.folded else step.source.round(self.lhs)
-                self.lhs = x / _along(self._needed(self.prepared.migration), self.contraction, self.contraction.lhs)
+                self.lhs = x / along(self._needed(self.prepared.migration), self.contraction, self.contraction.lhs)
             case steps.Quantize(operand="out"):
                 self._quantize_result()
             case steps.Quantize():
                 x = self.lhs if step.operand == "lhs" else self._needed(self.rhs)
                 if step.dynamic and not (step.operand == "lhs" and self.prepared.migration is not None):
                     x = step.source.round(x)  # as it came from memory
-                self.q[step.operand] = _quantized(
-                    self.operands[step.operand], x, self.prepared.static.get(step.operand)
-                )
+                self.q[step.operand] = quantized(self.operands[step.operand], x, self.prepared.static.get(step.operand))
             case steps.AddBias():
                 self._add_bias(step)
             case steps.MultiplyAccumulate(unit="float"):
@@ -293,10 +149,10 @@ class _State:
 
     def _multiply_floats(self, step: steps.MultiplyAccumulate) -> None:
         """Products of carrier operands, summed in float32 in the order of BLAS, rounded to the carrier once."""
-        rhs = self._rhs_values() if self.prepared.weight_values is not None else _rounded(self._rhs_values(), step.rhs)
-        a, b = self._gemm(_rounded(self.lhs, step.lhs), rhs)
+        rhs = self._rhs_values() if self.prepared.weight_values is not None else rounded(self._rhs_values(), step.rhs)
+        a, b = self._gemm(rounded(self.lhs, step.lhs), rhs)
         bias = 0 if self.prepared.bias is None else self.prepared.bias
-        self.values = _rounded(np.matmul(a, b) + bias, step.lhs)
+        self.values = rounded(np.matmul(a, b) + bias, step.lhs)
 
     def _multiply_integers(self) -> None:
         a, b = self._gemm(self.q["lhs"].integers, self.q["rhs"].integers)
@@ -376,7 +232,7 @@ class _State:
         bias = self.prepared.bias
         if isinstance(step.target, FloatFormat):
             if self.plan.mac.unit != "float":  # a float MAC adds it before its one rounding
-                self.values = _rounded(self._needed(self.values) + bias, step.target)
+                self.values = rounded(self._needed(self.values) + bias, step.target)
             return
         lhs_scale, rhs_scale = self._scales(0)
         initial = np.zeros((1, 1, self.plan.mac.n), np.int64)
@@ -395,7 +251,7 @@ class _State:
             total += (lhs_scale.astype(dtype) * rhs_scale.astype(dtype)) * sums.astype(dtype)
         values = total.astype(np.float32)
         # The bias joins before the carrier rounds, if there is one.
-        self.values = values if self.plan.layer.bias is not None else _rounded(values, self._carrier)
+        self.values = values if self.plan.layer.bias is not None else rounded(values, self._carrier)
 
     @property
     def _carrier(self) -> Format:
@@ -405,7 +261,7 @@ class _State:
         lhs_scale, rhs_scale = self._scales(0)
         values = lhs_scale * (rhs_scale * self.sums[0].astype(np.float32))
         # The bias joins before the carrier rounds, if there is one.
-        self.values = values if self.plan.layer.bias is not None else _rounded(values, step.target)
+        self.values = values if self.plan.layer.bias is not None else rounded(values, step.target)
 
     def _requantize(self, step: steps.Requantize) -> None:
         out = self.prepared.static["out"]
@@ -423,7 +279,7 @@ class _State:
         spec = self._needed(self.plan.scheme.output)
         out = self.prepared.static["out"]
         result = self.contraction.from_gemm(self._needed(self.values), self._sizes())
-        self.codes = quantize_operand(result, spec, _output_layout(self.plan), out)
+        self.codes = quantize_operand(result, spec, output_layout(self.plan), out)
         self.values = self._needed(self.values) * 0 + self._as_gemm(self.codes.dequantize())
 
     def _deliver(self, codes: IntArray, like: QTensor) -> None:
@@ -439,60 +295,3 @@ class _State:
         c = self.contraction
         order = [c.out.index(label) for label in (*c.batch, *c.outer_lhs, *c.outer_rhs)]
         return out.transpose(order).reshape(self._needed(self.values).shape)
-
-
-def _quantized(operand: Operand, x: Float32, like: QTensor | None = None) -> QTensor:
-    if operand.spec is None or operand.layout is None:
-        msg = f"{operand.role} must have a spec to be quantized"
-        raise ValueError(msg)
-    return quantize_operand(x, operand.spec, operand.layout, like)
-
-
-def shared_labels(contraction: Contraction) -> tuple[str, ...]:
-    """Labels of both operands, in the order of rhs: those of the batch, then those that are summed."""
-    shared = [label for label in contraction.rhs if label in contraction.lhs]
-    return tuple(sorted(shared, key=lambda label: label not in contraction.out))
-
-
-def _migration(plan: Plan, samples: Samples) -> Float32 | None:
-    if plan.scheme.smooth is None or not any(isinstance(s, steps.Migrate) for s in plan.steps):
-        return None
-    contraction = Contraction.parse(plan.layer.contraction)
-    labels = shared_labels(contraction)
-    batch = len(contraction.batch)
-    flat: list[Float32] = []
-    for x, axes in ((samples.lhs, contraction.lhs), (samples.rhs, contraction.rhs)):
-        front = np.moveaxis(x, [axes.index(label) for label in labels], range(len(labels)))
-        sizes = front.shape[: len(labels)]
-        flat.append(front.reshape(math.prod(sizes[:batch]), math.prod(sizes[batch:]), -1))
-    factors = [smooth(np.abs(a).max(axis=-1), w, plan.scheme.smooth.alpha) for a, w in zip(*flat, strict=True)]
-    return np.asarray(factors, np.float32).reshape(sizes)
-
-
-def _along(migration: Float32, contraction: Contraction, axes: tuple[str, ...]) -> Float32:
-    """Spread smoothing factors over an operand."""
-    labels = shared_labels(contraction)
-    ordered = migration.transpose([labels.index(axis) for axis in axes if axis in labels])
-    sizes = iter(ordered.shape)
-    return ordered.reshape([next(sizes) if axis in labels else 1 for axis in axes])
-
-
-def _output_layout(plan: Plan) -> ScaleLayout:
-    contraction = Contraction.parse(plan.layer.contraction)
-    text = "per_tensor" if plan.scheme.output is None else plan.scheme.output.layout
-    return parse_layout(text, contraction.out)
-
-
-def _rounded(values: Float32, target: Format) -> Float32:
-    if not isinstance(target, FloatFormat):
-        msg = f"target must be a float format, not {target}"
-        raise TypeError(msg)
-    return target.round(values)
-
-
-def _float_format(name: str) -> FloatFormat:
-    parsed = parse_format(name)
-    if not isinstance(parsed, FloatFormat):
-        msg = f"scale_format must be a float format, not {name}"
-        raise TypeError(msg)
-    return parsed

@@ -1,0 +1,112 @@
+"""The offline work of a plan: quantize constants, fix static ranges, fold smoothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwsim.execution.migration import along, migration_of
+from hwsim.execution.quantization import Float32, quantize_operand, quantized, rounded
+from hwsim.lowering import operands
+from hwsim.plan import Quantize
+from quant import Contraction, ScaleLayout, parse_layout
+
+if TYPE_CHECKING:
+    from hwsim.plan import Plan
+    from quant import QTensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Float tensors of one layer, recorded on calibration inputs; a static scheme takes its ranges from them.
+
+    Parameters
+    ----------
+    lhs, rhs, out : float
+        Both operands and the result, in the axes of the contraction. `rhs` of a weight is the weight.
+    """
+
+    lhs: Float32
+    rhs: Float32
+    out: Float32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before the first call: constants quantized, static scales fixed.
+
+    Parameters
+    ----------
+    plan
+        The plan this belongs to.
+    weight
+        Quantized constant operand; None for a product of activations and for a float MAC.
+    weight_values : float32
+        The constant operand that a float MAC multiplies.
+    static
+        Scales and zero point of ``lhs``, ``rhs`` and ``out`` that calibration fixed.
+    migration : float32 [k]
+        What activations are divided by before they are quantized, with an axis for each of `shared_labels`; None
+        without smoothing.
+    bias : float32 [n]
+        None without one.
+    """
+
+    plan: Plan
+    weight: QTensor | None
+    weight_values: Float32 | None
+    static: dict[str, QTensor]
+    migration: Float32 | None
+    bias: Float32 | None
+
+
+def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepared:
+    """Do the offline work of a plan.
+
+    Parameters
+    ----------
+    samples
+        Recorded float tensors; of a plan without static ranges and smoothing only a weight's `rhs` is used.
+    bias : float32 [n]
+        Of the layer.
+
+    Raises
+    ------
+    ValueError
+        If a tensor does not fit its layout or is not finite, or the layer's bias is missing.
+    """
+    if plan.layer.bias is not None and bias is None:
+        msg = f"bias must be given for layer {plan.layer.name}, which has one"
+        raise ValueError(msg)
+    lhs, rhs = operands(plan.layer, plan.scheme)
+    constant = plan.layer.rhs_kind == "weight"
+    migration = migration_of(plan, samples)
+    lhs_samples, rhs_values = samples.lhs, samples.rhs
+    if migration is not None:
+        contraction = Contraction.parse(plan.layer.contraction)
+        lhs_samples = lhs_samples / along(migration, contraction, contraction.lhs)
+        rhs_values = rhs_values * along(migration, contraction, contraction.rhs)
+    static: dict[str, QTensor] = {}
+    for step in plan.steps:
+        if isinstance(step, Quantize) and not step.dynamic:
+            match step.operand:
+                case "lhs":
+                    static["lhs"] = quantized(lhs, lhs_samples)
+                case "rhs":
+                    static["rhs"] = quantized(rhs, samples.rhs)
+                case "out":
+                    pass
+    if plan.scheme.output is not None and plan.verdict is not None:
+        static["out"] = quantize_operand(samples.out, plan.scheme.output, output_layout(plan))
+    weight = None if not constant or rhs.spec is None else quantized(rhs, rhs_values)
+    values = None
+    if plan.mac.unit == "float" and constant:
+        values = rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
+    return Prepared(plan, weight, values, static, migration, bias)
+
+
+def output_layout(plan: Plan) -> ScaleLayout:
+    """Layout of the result of a static scheme."""
+    contraction = Contraction.parse(plan.layer.contraction)
+    text = "per_tensor" if plan.scheme.output is None else plan.scheme.output.layout
+    return parse_layout(text, contraction.out)

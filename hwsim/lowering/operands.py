@@ -1,0 +1,121 @@
+"""Operands of a layer under a scheme: what is stored, and what the array multiplies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quant import Contraction, IntFormat, ScaleLayout, parse_format, parse_layout
+
+if TYPE_CHECKING:
+    from hwsim.plan import Role
+    from quant import OperandSpec, Scheme
+    from workloads import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One operand of a contraction under a scheme: what it is stored as and what the array multiplies.
+
+    Parameters
+    ----------
+    role, axes, sizes
+        Which one, its labels and how long they are.
+    spec
+        None where it stays float.
+    """
+
+    role: Role
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    spec: OperandSpec | None
+    layout: ScaleLayout | None
+
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return math.prod(self.sizes)
+
+    @property
+    def mac_format(self) -> IntFormat:
+        """Format of the integers that the array multiplies.
+
+        Raises
+        ------
+        TypeError
+            If the operand stays float.
+        """
+        match self.spec:
+            case None:
+                msg = f"{self.role} must be quantized to have an integer format"
+                raise TypeError(msg)
+            case spec if spec.code == "codebook":
+                return IntFormat(8, narrow=True)
+            case spec if spec.code == "pow2":
+                return IntFormat(1 << (spec.integer_format.bits - 1), narrow=True)
+            case spec:
+                return spec.integer_format
+
+    @property
+    def overhead_bits(self) -> int:
+        """Scales, zero points and decoding table of a stored constant."""
+        if self.spec is None or self.layout is None:
+            return 0
+        real_bits = parse_format(self.spec.scale_format).bits
+        bits = sum(
+            math.prod(level.scale_shape(self.axes, self.sizes)) * (real_bits if level.kind == "real" else 8)
+            for level in self.layout.levels
+        )
+        if not self.spec.symmetric:
+            bits += math.prod(self.layout.levels[0].scale_shape(self.axes, self.sizes)) * self.spec.integer_format.bits
+        if self.spec.code == "codebook":
+            bits += (1 << self.spec.integer_format.bits) * 8
+        return bits
+
+    @property
+    def elements_per_scale(self) -> int:
+        """Elements that must be seen before the first real scale is known."""
+        if self.layout is None:
+            return 0
+        blocks = self.layout.levels[0].block_size(self.axes)
+        return math.prod(
+            size if block == -1 else min(size, block) for size, block in zip(self.sizes, blocks, strict=True)
+        )
+
+
+def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
+    """Both operands of a layer under a scheme, layouts resolved for its contraction.
+
+    ``per_token`` of an activation on the right-hand side is a scale for each index that its output keeps.
+
+    Raises
+    ------
+    ValueError
+        If a layout does not fit the contraction.
+    """
+    contraction = Contraction.parse(layer.contraction)
+    specs = scheme.operand_specs(rhs_is_weight=layer.rhs_kind == "weight")
+    pair: list[Operand] = []
+    roles: tuple[Role, Role] = ("lhs", "rhs")
+    for role, spec in zip(roles, specs, strict=True):
+        axes = contraction.labels_of(role)
+        sizes = tuple(layer.sizes[axis] for axis in axes)
+        layout = None
+        if spec is not None:
+            text = "per_channel" if role == "rhs" and spec.layout == "per_token" else spec.layout
+            try:
+                layout = parse_layout(text, axes, contraction, role)
+            except ValueError as error:
+                error.add_note(f"in the {role} layout of {layer.name} under {scheme.name}")
+                raise
+        pair.append(Operand(role, axes, sizes, spec, layout))
+    return pair[0], pair[1]
+
+
+def spec_of(operand: Operand) -> OperandSpec:
+    """Spec of an operand that must have one."""
+    if operand.spec is None:
+        msg = f"{operand.role} must be quantized"
+        raise TypeError(msg)
+    return operand.spec

@@ -1,0 +1,44 @@
+"""The plan of one layer: ordered steps, each one thing the hardware does.
+
+Numerics execute a plan, timing schedules it, energy multiplies its counts, area lists its components and the
+report prints it: all of them read the same steps, so a scheme can not be priced as one thing and computed as
+another. A step knows its shapes, its formats and how many primitive actions it takes.
+
+Counts are arithmetic on sizes and so broadcast when sizes are columns.
+"""
+
+from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
+from hwsim.plan.components import Action, Component, Per, Place
+from hwsim.plan.layer_plan import Plan, Step, Stored
+from hwsim.plan.operand_steps import (
+    Decode,
+    DequantizeWeights,
+    Migrate,
+    Quantize,
+    Role,
+    ScanRange,
+)
+from hwsim.plan.result_steps import AddBias, CorrectZeroPoints, Dequantize, Requantize, RescalePartialSums
+
+__all__ = [
+    "Action",
+    "AddBias",
+    "Component",
+    "CorrectZeroPoints",
+    "Decode",
+    "Dequantize",
+    "DequantizeWeights",
+    "Migrate",
+    "MultiplyAccumulate",
+    "Per",
+    "Place",
+    "Plan",
+    "Quantize",
+    "Requantize",
+    "RescalePartialSums",
+    "Role",
+    "ScanRange",
+    "Step",
+    "Stored",
+    "SumForZeroPoint",
+]

@@ -1,0 +1,114 @@
+"""The plan: steps in order, and the tensors they read and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
+from hwsim.plan.operand_steps import Decode, DequantizeWeights, Migrate, Quantize, ScanRange
+from hwsim.plan.result_steps import AddBias, CorrectZeroPoints, Dequantize, Requantize, RescalePartialSums
+
+if TYPE_CHECKING:
+    from quant import Scheme, Verdict
+    from workloads import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An operand or result as memories hold it.
+
+    Parameters
+    ----------
+    elements
+        Number of values.
+    dram_bits, sram_bits : bits for each element
+        Widths outside and inside the chip.
+    overhead_bits : bits
+        Scales, zero points and tables that travel with the tensor.
+    """
+
+    elements: int
+    dram_bits: int
+    sram_bits: int
+    overhead_bits: int = 0
+
+    @property
+    def total_dram_bits(self) -> int:
+        """Bits of one transfer of the whole tensor."""
+        return self.elements * self.dram_bits + self.overhead_bits
+
+
+Step = (
+    ScanRange
+    | Migrate
+    | Quantize
+    | DequantizeWeights
+    | Decode
+    | MultiplyAccumulate
+    | SumForZeroPoint
+    | CorrectZeroPoints
+    | RescalePartialSums
+    | AddBias
+    | Requantize
+    | Dequantize
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the hardware does for one layer under one scheme.
+
+    Parameters
+    ----------
+    layer, scheme
+        What is planned.
+    verdict
+        Of the scale layouts; None where the MAC is a float one.
+    steps
+        In order.
+    lhs, rhs, bias, out
+        The tensors as memories hold them; `bias` None without one.
+    """
+
+    layer: Layer
+    scheme: Scheme
+    verdict: Verdict | None
+    steps: tuple[Step, ...]
+    lhs: Stored
+    rhs: Stored
+    bias: Stored | None
+    out: Stored
+    mac: MultiplyAccumulate = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mac", next(s for s in self.steps if isinstance(s, MultiplyAccumulate)))
+
+    @property
+    def extra_columns(self) -> int:
+        """Columns that the array computes beyond the contraction's own, for zero-point sums."""
+        return sum(isinstance(s, SumForZeroPoint) and s.by == "channel" and s.operand == "lhs" for s in self.steps)
+
+    @property
+    def extra_rows(self) -> int:
+        """Rows that the array computes beyond the contraction's own, for zero-point sums."""
+        return sum(isinstance(s, SumForZeroPoint) and s.by == "channel" and s.operand == "rhs" for s in self.steps)
+
+    @property
+    def verdict_name(self) -> str:
+        """``once``, ``segmented`` or ``float``."""
+        return "float" if self.verdict is None else self.verdict.verdict
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of stored constants: weights with their scales, zero points and tables, and the bias."""
+        if self.layer.rhs_kind != "weight":
+            return 0.0
+        return (self.rhs.total_dram_bits + (self.bias.total_dram_bits if self.bias else 0)) / 8
+
+    def __str__(self) -> str:
+        lines = [f"{self.layer.name} under {self.scheme.name}: {self.verdict_name}"]
+        for step in self.steps:
+            counts = ", ".join(f"{a.count:,} x {a.component}" for a in step.actions) or "no extra hardware"
+            lines.append(f"  {type(step).__name__}: {counts}")
+        return "\n".join(lines)
