@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import workloads
 from quant.verify import layout_table
 from quant.verify.catalogue import layouts_for
 from quant.verify.decision import decide, decide_problem
@@ -17,28 +18,11 @@ from quant.verify.runs import block_axis, link_axes
 
 REPEATS = 20
 
-# Convolutions of ResNet-50 (He et al., CVPR 2016, table 1; stride in the 3x3 convolution of a block).
-STAGES = ((56, 64, 256, 3), (28, 128, 512, 4), (14, 256, 1024, 6), (7, 512, 2048, 3))
 
-
-def resnet50() -> list[tuple[str, dict[str, int]]]:
-    """List every convolution: text and sizes."""
-    layers = [("conv2d stride=2 padding=3", {"b": 1, "c": 3, "h": 224, "w": 224, "o": 64, "r": 7, "s": 7})]
-    inputs, size = 64, 56
-    for out_size, width, outputs, blocks in STAGES:
-        for block in range(blocks):
-            stride = 2 if block == 0 and out_size < 56 else 1
-            layers.append(("conv2d", _sizes(inputs, size, width, 1)))
-            layers.append((f"conv2d stride={stride} padding=1", _sizes(width, size, width, 3)))
-            layers.append(("conv2d", _sizes(width, out_size, outputs, 1)))
-            if block == 0:
-                layers.append((f"conv2d stride={stride}", _sizes(inputs, size, outputs, 1)))
-            inputs, size = outputs, out_size
-    return layers
-
-
-def _sizes(channels: int, size: int, outputs: int, taps: int) -> dict[str, int]:
-    return {"b": 1, "c": channels, "h": size, "w": size, "o": outputs, "r": taps, "s": taps}
+def convolutions() -> list[tuple[str, dict[str, int]]]:
+    """List every convolution of ResNet-50: text and sizes of the operands."""
+    layers = [layer for layer in workloads.resnet50().layers if layer.contraction.startswith("conv2d")]
+    return [(layer.contraction, {x: layer.sizes[x] for x in "bchwors"}) for layer in layers]
 
 
 def fresh() -> None:
@@ -84,7 +68,7 @@ def main() -> None:
     rows.append(("GEMM 4096^3, k:32 x k:48", milliseconds(partial(gemm, 4096, "k:32", "k:48"))))
     prove = milliseconds(partial(gemm, 4096, "per_channel_in", "per_channel", witness=True))
     rows.append(("GEMM 4096^3, per_channel_in x per_channel, with checked witness", prove))
-    layers = resnet50()
+    layers = convolutions()
     for lhs in ("per_tensor", "per_channel_in", "per_token", "h:8,w:8"):
         times = [milliseconds(partial(convolution, *layer, lhs), 3) for layer in layers]
         rows.append((f"ResNet-50, {len(layers)} convolutions, {lhs} x per_channel, slowest", max(times)))

@@ -1,46 +1,59 @@
-"""Shipped workloads by name."""
+"""Workloads by name: the shipped block, and networks by their published shapes."""
 
 from __future__ import annotations
 
+import re
+
 from .minilm import shipped_block
 from .network import Network, unknown_name
+from .resnet import resnet50
+from .transformer import SHAPES, decode, prefill
 
-_NETWORKS = {"minilm-block": shipped_block}
+_NETWORKS = {"minilm-block": shipped_block, "resnet50": resnet50}
+_SHAPED = re.compile(r"(?P<model>.+)-(?P<phase>prefill|decode)-(?P<tokens>[1-9]\d*)", re.ASCII)
+_TOKENS = 512  # in the names that are listed
 
 
 def names() -> tuple[str, ...]:
-    """List the shipped workloads.
+    """List the workloads.
 
     Returns
     -------
     names
-        What `load` takes.
+        What `load` takes; the number of tokens in a name may be another.
 
     Examples
     --------
-    >>> names()
-    ('minilm-block',)
+    >>> names()[:4]
+    ('minilm-block', 'resnet50', 'minilm-l6-prefill-512', 'gpt2-prefill-512')
     """
-    return tuple(_NETWORKS)
+    shaped = [
+        f"{shape.name}-{phase}-{_TOKENS}"
+        for shape in SHAPES.values()
+        for phase in ("prefill", "decode")
+        if phase == "prefill" or shape.causal
+    ]
+    return (*_NETWORKS, *shaped)
 
 
 def load(name: str) -> Network:
-    """Find a shipped workload.
+    """Find a workload.
 
     Parameters
     ----------
     name
-        One of `names`.
+        One of `names`, or ``MODEL-prefill-TOKENS``, ``MODEL-decode-CONTEXT`` with other numbers.
 
     Returns
     -------
     network
-        With weights, calibration and evaluation inputs; arrays are read on first use.
+        ``minilm-block`` has weights, calibration and evaluation inputs, read on first use; the others have shapes
+        only.
 
     Raises
     ------
     ValueError
-        If there is none of that name; the text suggests the nearest.
+        If there is none of that name (the text suggests the nearest), or the model takes no so long a sequence.
 
     Examples
     --------
@@ -49,7 +62,13 @@ def load(name: str) -> Network:
     ['q', 'k', 'v', 'scores', 'values', 'attention_out', 'ffn_up', 'ffn_down']
     >>> network.macs, network.layer("scores").gemm
     (478150656, Gemm(batch=24, m=128, k=32, n=128))
+    >>> load("gpt2-decode-100").layer("0.scores").gemm
+    Gemm(batch=12, m=1, k=64, n=100)
     """
-    if name not in _NETWORKS:
-        raise ValueError(unknown_name("workload", name, list(_NETWORKS)))
-    return _NETWORKS[name]()
+    if name in _NETWORKS:
+        return _NETWORKS[name]()
+    match = _SHAPED.fullmatch(name)
+    if match is None or match["model"] not in SHAPES:
+        raise ValueError(unknown_name("workload", name, list(names())))
+    shape, tokens = SHAPES[match["model"]], int(match["tokens"])
+    return prefill(shape, tokens) if match["phase"] == "prefill" else decode(shape, tokens)

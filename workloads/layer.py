@@ -13,7 +13,7 @@ from quant.contraction import Contraction, Gemm
 from .tensors import FloatArray
 
 Kind = Literal["weight", "activation"]
-Producer = Literal["function", "contraction", "input", "constant"]
+Producer = Literal["function", "contraction", "input", "constant", "cache"]
 
 
 def shape_text(labels: tuple[str, ...]) -> str:
@@ -102,7 +102,8 @@ class Layer:
         Name of a tensor with one value for each element of the last axis of the output.
     lhs_producer, rhs_producer
         What makes the operand, seen through reshapes: a ``function`` (softmax, layer_norm, gelu, ...), a
-        ``contraction``, or it is an ``input`` or a ``constant``. Hardware quantizes in the producer's epilogue.
+        ``contraction``, or it is an ``input``, a ``constant`` or a ``cache``: an input that earlier calls have made and
+        stored as the scheme stores it. Hardware quantizes in the producer's epilogue.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .function import Function
 from .layer import Layer, Producer
-from .tensors import FloatArray
+from .tensors import FloatArray, ShapesOnly
 
 Contract = Callable[[Layer, FloatArray, FloatArray, FloatArray | None], FloatArray]
 Operands = tuple[FloatArray, FloatArray, FloatArray | None]
@@ -37,6 +37,8 @@ class Network:
         numbers of tokens.
     calibration_source, evaluation_source
         What the inputs are, for reports; says so where calibration is the evaluation input itself.
+    tokens
+        That one run reads (prefill) or makes (decode); None where that has no meaning.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Network:
     evaluation: Mapping[str, FloatArray]
     calibration_source: str
     evaluation_source: str
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -91,12 +94,55 @@ class Network:
         if isinstance(node, Layer):
             stated = (("lhs", node.lhs, node.lhs_producer), ("rhs", node.rhs, node.rhs_producer))
             for side, tensor, producer in stated:
-                if producer != producers[tensor]:
-                    msg = f"{side}_producer of layer {node.name} must be {producers[tensor]}, not {producer}"
+                known = producers[tensor]
+                if producer != known and (producer, known) != ("cache", "input"):
+                    msg = f"{side}_producer of layer {node.name} must be {known}, not {producer}"
                     raise ValueError(msg)
             if node.bias is not None and producers[node.bias] != "constant":
                 msg = f"bias of layer {node.name} must be a constant, not {producers[node.bias]} {node.bias}"
                 raise ValueError(msg)
+
+    @property
+    def shapes_only(self) -> bool:
+        """Whether tensors are not at hand, so that costs can be stated but nothing can be run."""
+        return isinstance(self.evaluation, ShapesOnly)
+
+    def batched(self, count: int) -> Network:
+        """Repeat the work of a run `count` times side by side: the first axis of every tensor but constants grows.
+
+        Parameters
+        ----------
+        count
+            At least 1.
+
+        Returns
+        -------
+        network
+            The same graph with other sizes; its inputs and constants stay, since a run takes any number of rows.
+
+        Raises
+        ------
+        ValueError
+            If `count` is below 1, or an operand made at run time does not share the first axis of the other, so that
+            one would have to serve all calls.
+
+        Examples
+        --------
+        >>> layer = Layer("up", "mk,kn->mn", {"m": 3, "k": 2, "n": 1}, "x", "up.weight", "y")
+        >>> x = {"x": np.ones((3, 2), np.float32)}
+        >>> network = Network("one", "example", (layer,), {"up.weight": np.ones((2, 1))}, x, x, "-", "-")
+        >>> network.batched(4).layers[0].gemm
+        Gemm(batch=1, m=12, k=2, n=1)
+        """
+        value: object = count
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            msg = f"batch must be a positive integer, not {count!r}"
+            raise ValueError(msg)
+        if count == 1:
+            return self
+        nodes = tuple(_batched(node, count) for node in self.nodes)
+        tokens = None if self.tokens is None else count * self.tokens
+        return replace(self, name=f"{self.name} x {count}", nodes=nodes, tokens=tokens)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -252,6 +298,17 @@ def _producer_of(node: Layer | Function, producers: Mapping[str, Producer]) -> P
     if isinstance(node, Layer):
         return "contraction"
     return producers[node.inputs[0]] if node.kind.moves_only else "function"
+
+
+def _batched(node: Layer | Function, count: int) -> Layer | Function:
+    """Multiply the first axis of a node's operand and result."""
+    if isinstance(node, Function):
+        return replace(node, sizes={**node.sizes, node.axes[0]: count * node.sizes[node.axes[0]]})
+    first = node.parsed.lhs[0]
+    if first not in node.parsed.out or (node.rhs_kind == "activation") != (first in node.parsed.rhs):
+        msg = f"batch must be 1 for layer {node.name}, whose operands do not share their first axis, not {count}"
+        raise ValueError(msg)
+    return replace(node, sizes={**node.sizes, first: count * node.sizes[first]})
 
 
 def unknown_name(what: str, name: str, known: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The functions between contractions, in numpy: erf, gelu, softmax, layer_norm; float32 or float64 as given."""
+"""The functions between contractions, in numpy: activations, norms, softmax, pooling; float32 or float64 as given."""
 
 from __future__ import annotations
 
@@ -165,4 +165,103 @@ def layer_norm(x: FloatArray, gamma: FloatArray, beta: FloatArray, epsilon: floa
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     result: FloatArray = centred / np.sqrt(variance + x.dtype.type(epsilon)) * gamma + beta
+    return result
+
+
+def silu(x: FloatArray) -> FloatArray:
+    r"""Apply the sigmoid linear unit.
+
+    .. math:: y = \frac{x}{1 + e^{-x}}
+
+    Parameters
+    ----------
+    x : float32 or float64 [...]
+        Finite values.
+
+    Returns
+    -------
+    y : float32 or float64 [...]
+        Shape and dtype of `x`.
+
+    Notes
+    -----
+    Hendrycks and Gimpel, 2016, arXiv:1606.08415; the gate of SwiGLU (Shazeer, 2020, arXiv:2002.05202).
+
+    Examples
+    --------
+    >>> silu(np.array([-1.0, 0.0, 2.0])).round(4)
+    array([-0.2689,  0.    ,  1.7616])
+    """
+    # e^-|x| never overflows.
+    small = np.exp(-np.abs(x))
+    result: FloatArray = x * np.where(x >= 0, 1, small) / (1 + small)
+    return result
+
+
+def rms_norm(x: FloatArray, gamma: FloatArray, epsilon: float) -> FloatArray:
+    r"""Divide the last axis by its root mean square, then scale it.
+
+    .. math:: y = \gamma \frac{x}{\sqrt{\mathrm{mean}(x^2) + \epsilon}}
+
+    Parameters
+    ----------
+    x : float32 or float64 [..., n]
+        Values.
+    gamma : float32 or float64 [n]
+        Scale by channel.
+    epsilon : positive
+        Added to the mean square.
+
+    Returns
+    -------
+    y : float32 or float64 [..., n]
+        Shape and dtype of `x`.
+
+    Notes
+    -----
+    Zhang and Sennrich, 2019, arXiv:1910.07467.
+
+    Examples
+    --------
+    >>> rms_norm(np.array([[3.0, 3.0]]), np.array([1.0, 2.0]), 1e-12)
+    array([[1., 2.]])
+    """
+    square = np.square(x).mean(axis=-1, keepdims=True)
+    result: FloatArray = x / np.sqrt(square + x.dtype.type(epsilon)) * gamma
+    return result
+
+
+def max_pool(x: FloatArray, window: int, stride: int, padding: int) -> FloatArray:
+    """Take the largest value of every square window of the last two axes.
+
+    Parameters
+    ----------
+    x : float32 or float64 [..., h, w]
+        Values.
+    window, stride, padding : elements
+        Of both axes; padding never wins.
+
+    Returns
+    -------
+    y : float32 or float64 [..., p, q]
+        ``p = (h + 2 padding - window) // stride + 1``, and so on.
+
+    Raises
+    ------
+    ValueError
+        If the window does not fit the padded input.
+
+    Examples
+    --------
+    >>> max_pool(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]), 2, 2, 1)
+    array([[1., 3.],
+           [7., 9.]])
+    """
+    edges = [(0, 0)] * (x.ndim - 2) + [(padding, padding)] * 2
+    padded = np.pad(x, edges, constant_values=-np.inf)
+    if min(padded.shape[-2:]) < window:
+        msg = f"window of max_pool must fit the padded input {list(padded.shape[-2:])}, not {window}"
+        raise ValueError(msg)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (window, window), axis=(-2, -1))
+    result: FloatArray = windows[..., ::stride, ::stride, :, :].max(axis=(-2, -1))
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -49,6 +49,50 @@ class LazyTensors(Mapping[str, FloatArray]):
 
     def __repr__(self) -> str:
         return f"LazyTensors({', '.join(self._makers)})"
+
+
+class ShapesOnly(Mapping[str, FloatArray]):
+    """Names of tensors that are not at hand: enough for costs, not for errors.
+
+    Parameters
+    ----------
+    names
+        Of the tensors.
+    network
+        Named when an array is asked for.
+
+    Examples
+    --------
+    >>> tensors = ShapesOnly(("x",), "resnet50")
+    >>> "x" in tensors, len(tensors)
+    (True, 1)
+    >>> tensors["x"]
+    Traceback (most recent call last):
+    ...
+    ValueError: network resnet50 must have tensors to be run, but it has shapes only: ask for its costs
+    """
+
+    def __init__(self, names: Iterable[str], network: str) -> None:
+        self._names = dict.fromkeys(names)
+        self._network = network
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in self._names:
+            raise KeyError(name)
+        msg = f"network {self._network} must have tensors to be run, but it has shapes only: ask for its costs"
+        raise ValueError(msg)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"ShapesOnly({', '.join(self._names)})"
 
 
 def read_member(archive: Traversable, member: str) -> FloatArray:

@@ -47,6 +47,18 @@ def test_function_counts_elements_of_its_output() -> None:
         ("softmax", 1, {"scale": 2.0}, [[[0.0, math.log(3) / 2]]], [[0.25, 0.75]]),
         ("layer_norm", 3, {"epsilon": 0.0}, [[[1.0, 3.0]], [1.0, 2.0], [0.0, 5.0]], [[-1.0, 7.0]]),
         ("gelu", 1, {}, [[[0.0, 40.0]]], [[0.0, 40.0]]),
+        # x / (1 + e^-x) at x = ln 3 is ln 3 * 3/4
+        (
+            "silu",
+            1,
+            {},
+            [[[0.0, math.log(3)], [-math.log(3), -200.0]]],
+            [[0.0, math.log(3) * 3 / 4], [-math.log(3) / 4, 0.0]],
+        ),
+        ("rms_norm", 2, {"epsilon": 0.0}, [[[1.0, 7.0]], [1.0, 2.0]], [[0.2, 2.8]]),
+        ("multiply", 2, {}, [[[1.0, 2.0]], [[10.0, 20.0]]], [[10.0, 40.0]]),
+        ("mean", 1, {}, [[[[1.0, 2.0], [3.0, 6.0]], [[5.0, 7.0], [9.0, 11.0]]]], [[1.5, 4.5], [6.0, 10.0]]),
+        ("pick_last", 1, {"sequence": 2}, [[[1.0], [2.0], [3.0], [4.0]]], [[2.0], [4.0]]),
     ],
 )
 def test_function_applies(
@@ -71,8 +83,47 @@ def test_heads_split_into_their_own_axis_and_merge_back() -> None:
     assert split.apply(x[:5]).shape == (1, 3, 5, 7)
 
 
-def test_only_splitting_and_merging_heads_moves_data_without_computing() -> None:
-    assert [kind.value for kind in FunctionKind if kind.moves_only] == ["split_heads", "merge_heads"]
+def test_only_splitting_merging_and_picking_moves_data_without_computing() -> None:
+    assert [kind.value for kind in FunctionKind if kind.moves_only] == ["split_heads", "merge_heads", "pick_last"]
+
+
+def test_heads_split_into_groups_and_merge_back() -> None:
+    sizes = {"b": 2, "g": 2, "r": 3, "q": 5, "d": 7}
+    split = make_function(kind="split_heads", axes="bgrqd", sizes=sizes)
+    merge = make_function(kind="merge_heads", axes="mn", sizes={"m": 10, "n": 42})
+    x = np.arange(10 * 42, dtype=np.float32).reshape(10, 42)
+    heads = split.apply(x)
+    for b, g, r, q, d in np.ndindex(2, 2, 3, 5, 7):
+        assert heads[b, g, r, q, d] == x[b * 5 + q, (g * 3 + r) * 7 + d]
+    np.testing.assert_array_equal(merge.apply(heads), x)
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (1, 1, 0), (3, 1, 1)])
+def test_max_pool_takes_the_largest_of_each_window(window: int, stride: int, padding: int) -> None:
+    node = make_function(
+        kind="max_pool",
+        axes="bcpq",
+        sizes={"b": 1, "c": 2, "p": 1, "q": 1},
+        parameters={"window": window, "stride": stride, "padding": padding},
+    )
+    x = -np.random.default_rng(3).random((1, 2, 7, 5)).astype(np.float32)  # padding must not win over negatives
+    got = node.apply(x)
+    for c, p, q in np.ndindex(*got.shape[1:]):
+        rows = range(max(p * stride - padding, 0), min(p * stride - padding + window, 7))
+        columns = range(max(q * stride - padding, 0), min(q * stride - padding + window, 5))
+        assert got[0, c, p, q] == max(x[0, c, h, w] for h in rows for w in columns)
+    assert got.shape[2:] == ((7 + 2 * padding - window) // stride + 1, (5 + 2 * padding - window) // stride + 1)
+
+
+def test_a_window_larger_than_the_image_is_refused() -> None:
+    node = make_function(
+        kind="max_pool",
+        axes="bcpq",
+        sizes=dict.fromkeys("bcpq", 1),
+        parameters={"window": 5, "stride": 1, "padding": 0},
+    )
+    with pytest.raises(ValueError, match=exactly("window of max_pool must fit the padded input [3, 4], not 5")):
+        node.apply(np.zeros((1, 1, 3, 4), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +131,8 @@ def test_only_splitting_and_merging_heads_moves_data_without_computing() -> None
     [
         (
             {"kind": "swish"},
-            "kind of function act must be one of softmax, layer_norm, gelu, relu, add, scale, split_heads, "
-            "merge_heads, not 'swish'",
+            "kind of function act must be one of softmax, layer_norm, rms_norm, gelu, silu, relu, add, multiply, scale, "
+            "max_pool, mean, split_heads, merge_heads, pick_last, not 'tanh'",
         ),
         ({"sizes": {"m": 2}}, "sizes of function act must be given for m, n, not for m"),
         ({"sizes": {}}, "sizes of function act must be given for m, n, not for nothing"),
@@ -92,7 +143,7 @@ def test_only_splitting_and_merging_heads_moves_data_without_computing() -> None
         ({"parameters": {"scale": 1.0}}, "parameters of gelu act must be none, not scale"),
         (
             {"kind": "split_heads"},
-            "axes of split_heads act must be batch, heads, sequence and d, not 'mn'",
+            "axes of split_heads act must be batch, heads (or groups, heads), sequence and d, not 'mn'",
         ),
         (
             {"kind": "merge_heads", "axes": "m", "sizes": {"m": 2}},

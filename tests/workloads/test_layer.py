@@ -101,11 +101,11 @@ def test_contract_handles_batches_and_any_order_of_axes() -> None:
         ({"rhs_kind": "wieght"}, "rhs_kind of layer up must be one of weight, activation, not 'wieght'"),
         (
             {"lhs_producer": "softmax"},
-            "lhs_producer of layer up must be one of function, contraction, input, constant, not 'softmax'",
+            "lhs_producer of layer up must be one of function, contraction, input, constant, cache, not 'softmax'",
         ),
         (
             {"rhs_producer": "softmax"},
-            "rhs_producer of layer up must be one of function, contraction, input, constant, not 'softmax'",
+            "rhs_producer of layer up must be one of function, contraction, input, constant, cache, not 'softmax'",
         ),
         (
             {"rhs_kind": "activation"},

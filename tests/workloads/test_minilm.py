@@ -187,6 +187,6 @@ def test_names_lists_what_load_takes() -> None:
 
 
 def test_an_unknown_workload_is_refused_with_the_nearest() -> None:
-    text = "workload must be one of minilm-block, not 'minilm-blok'; did you mean minilm-block?"
+    text = f"workload must be one of {', '.join(names())}, not 'minilm-blok'; did you mean minilm-block?"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         load("minilm-blok")

@@ -188,3 +188,24 @@ def test_run_refuses_a_contraction_of_a_wrong_shape() -> None:
     text = "contract must return shape [1, 3] for layer up, not [3, 1]"
     with pytest.raises(ValueError, match=exactly(text)):
         make().run({"x": X}, lambda layer, a, b, c: layer.contract(a, b, c).T)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.5])
+def test_batches_are_positive_integers(count: Any) -> None:
+    with pytest.raises(ValueError, match=exactly(f"batch must be a positive integer, not {count!r}")):
+        make().batched(count)
+
+
+def test_a_batch_repeats_rows_and_leaves_inputs_and_tokens_in_step() -> None:
+    network = make(tokens=3).batched(5)
+    assert [layer.gemm.m for layer in network.layers] == [5, 5]
+    assert (network.functions[0].elements(), network.tokens) == (15, 15)
+    assert network.run({"x": X})["y"].tolist() == [[200.0]]
+    assert (make(tokens=3).batched(1).tokens, make().batched(2).tokens) == (3, None)
+
+
+def test_an_operand_made_at_run_time_must_belong_to_its_call() -> None:
+    shared = Layer("s", "mk,nk->mn", {"m": 1, "k": 2, "n": 1}, "x", "x", "y", "activation", rhs_producer="input")
+    text = "batch must be 1 for layer s, whose operands do not share their first axis, not 2"
+    with pytest.raises(ValueError, match=exactly(text)):
+        make(nodes=(shared,)).batched(2)
