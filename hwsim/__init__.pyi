@@ -11,3 +11,5 @@ from .lowering import lower as lower
 from .plan import Plan as Plan
 from .simulation import Result as Result
 from .simulation import simulate as simulate
+from .inference import infer as infer
+from .training import qat_study as qat_study

@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": ("hwsim.cli.compare", "Put quantization schemes side by side on one network and machine."),
     "layouts": ("hwsim.cli.layouts", "Tell which scale layouts can be dequantized after accumulation."),
     "simulate": ("hwsim.cli.simulate", "Cycles, energy, area and error of one network, GEMM or file."),
+    "qat": ("hwsim.cli.qat", "Train digits quantized and compare accuracy with quantization after training."),
     "presets": ("hwsim.cli.presets", "List presets, or print one as YAML that loads back."),
 }
 
