@@ -119,10 +119,14 @@ class _IntegerPlan:
     def is_constant(self, operand: Operand) -> bool:
         return operand.role == "rhs" and self.layer.rhs_kind == "weight"
 
+    def is_cache(self, operand: Operand) -> bool:
+        """Whether earlier calls have stored it as integers with their scales."""
+        return "cache" == (self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer)
+
     def stored(self, operand: Operand) -> Stored:
         spec = spec_of(operand)
         bits = spec.integer_format.bits
-        if self.is_constant(operand):
+        if self.is_constant(operand) or self.is_cache(operand):
             return Stored(operand.elements, bits, bits, operand.overhead_bits)
         # A dynamic scheme gets floats from DRAM and keeps integers on chip.
         return Stored(operand.elements, bits if self.static else self.carrier.bits, bits)
@@ -135,8 +139,10 @@ class _IntegerPlan:
         steps: list[Step] = []
         if operand.role == "lhs" and self.scheme.smooth is not None and self.layer.rhs_kind == "weight":
             steps.append(Migrate(operand.elements, self.static, self.carrier))
-        at: Literal["load", "producer", "requantizer"] = "load"
-        if self.static:
+        at: Literal["load", "producer", "requantizer", "earlier"] = "load"
+        if self.is_cache(operand):
+            at = "earlier"
+        elif self.static:
             self._require_static(operand)
             producer = self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer
             # A requantizer delivers what the next layer multiplies only if it was made for that.

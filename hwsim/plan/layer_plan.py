@@ -26,12 +26,21 @@ class Stored:
         Widths outside and inside the chip.
     overhead_bits : bits
         Scales, zero points and tables that travel with the tensor.
+    kept_bits : bits for each element
+        Width in the activation buffer while the tensor stays there between layers; 0 where it does not. With
+        `dram_bits` 0 it never goes through DRAM; otherwise it is fetched once and stays.
     """
 
     elements: int
     dram_bits: int
     sram_bits: int
     overhead_bits: int = 0
+    kept_bits: int = 0
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the array can read a kept tensor where it is."""
+        return self.kept_bits == self.sram_bits
 
     @property
     def total_dram_bits(self) -> int:
@@ -69,6 +78,10 @@ class Plan:
         In order.
     lhs, rhs, bias, out
         The tensors as memories hold them; `bias` None without one.
+    shared
+        Integers of lhs that this layer writes for others to read; None if it writes none.
+    kept_bytes : bytes
+        Of the activation buffer that tensors kept between layers take while this one runs.
     """
 
     layer: Layer
@@ -79,6 +92,8 @@ class Plan:
     rhs: Stored
     bias: Stored | None
     out: Stored
+    shared: Stored | None = None
+    kept_bytes: int = 0
     mac: MultiplyAccumulate = field(init=False)
 
     def __post_init__(self) -> None:

@@ -61,7 +61,8 @@ class Quantize:
     at
         ``load``: as floats come from DRAM; ``producer``: a function made the operand and quantizes it in its
         epilogue, so that integers travel through memory; ``requantizer``: a contraction made it and its
-        requantizer, counted there, has delivered these very integers.
+        requantizer, counted there, has delivered these very integers; ``earlier``: an earlier layer or call has
+        quantized it, counted there, and integers come from memory.
     """
 
     operand: Role | Literal["out"]
@@ -70,12 +71,12 @@ class Quantize:
     target: IntFormat
     spec: OperandSpec
     dynamic: bool
-    at: Literal["load", "producer", "requantizer"]
+    at: Literal["load", "producer", "requantizer", "earlier"]
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """One quantization for each element, at each fetch if it happens on loading."""
-        if self.at == "requantizer":
+        if self.at in {"requantizer", "earlier"}:
             return ()
         per = Per.CALL
         if self.at == "load":
