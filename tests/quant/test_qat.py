@@ -172,3 +172,16 @@ def test_training_recovers_what_two_bits_lose() -> None:
     assert row.ptq_accuracy < row.float_accuracy - 0.1
     assert row.qat_accuracy > row.ptq_accuracy + 0.05
     assert abs(row.qat_accuracy - row.fake_accuracy) < 0.02
+
+
+def test_a_static_bias_is_rounded_to_the_scale_of_the_sums() -> None:
+    layer = training.FakeQuantLinear(torch.nn.Linear(1, 1), narrowed("static", 4))
+    with torch.no_grad():
+        layer.weight.fill_(3.5)  # scale 1/2, code 7
+        layer.bias.fill_(1.3)
+    training.calibrate(layer, torch.tensor([[-1.0], [7.0]]))  # scale 1
+    layer.quantize_output = torch.nn.Identity()
+    out = layer(torch.tensor([[2.0]]))
+    assert out.item() == 2 * 3.5 + 1.5  # 1.3 is nearer to 3 halves than to 2 halves
+    out.backward()
+    assert layer.bias.grad.item() == 1
