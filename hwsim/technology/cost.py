@@ -64,6 +64,9 @@ class Cost:
         Band of `area_um2`.
     basis
         Statements of where the numbers come from.
+    loop_ns : ns
+        Longest path from a register back to itself, which no pipeline register can cut: what sets the fastest clock
+        at one operation a cycle. 0 without a register.
 
     Notes
     -----
@@ -85,6 +88,7 @@ class Cost:
     low_um2: Number
     high_um2: Number
     basis: tuple[str, ...]
+    loop_ns: Number = 0.0
 
     @property
     def source(self) -> str:
@@ -102,6 +106,10 @@ class Cost:
     def without_logic(self) -> Cost:
         """Return the same component clocked but with unchanging data: energy is `idle_pj`."""
         return replace(self, energy_pj=self.idle_pj, low_pj=self.idle_pj, high_pj=self.idle_pj)
+
+    def in_a_loop(self) -> Cost:
+        """Return the component with its output fed back to its input each cycle, as an accumulator's."""
+        return self if self.delay_ns is None else replace(self, loop_ns=self.delay_ns)
 
     def at_activity(self, share: Number) -> Cost:
         """Return the component at another data activity.
@@ -130,7 +138,8 @@ class Cost:
         else:
             delay = _plain(np.maximum(self.delay_ns, other.delay_ns))
         summed = {name: getattr(self, name) + getattr(other, name) for name in (*_SCALED, "gate_equivalents")}
-        return Cost(delay_ns=delay, basis=tuple(dict.fromkeys(self.basis + other.basis)), **summed)
+        basis = tuple(dict.fromkeys(self.basis + other.basis))
+        return Cost(delay_ns=delay, basis=basis, loop_ns=_plain(np.maximum(self.loop_ns, other.loop_ns)), **summed)
 
     def __add__(self, other: Cost) -> Cost:
         if not isinstance(other, Cost):

@@ -140,7 +140,7 @@ class Primitives:
     def lfsr(self, bits: Number) -> Cost:
         """Return the cost of a linear feedback shift register of `bits` (4..64), one step a cycle."""
         n = checked_widths("bits", bits, *LIMITS["lfsr"]["bits"])
-        cost = self._unit("lfsr", (n,))
+        cost = self._unit("lfsr", (n,)).in_a_loop()
         return cost.replace(idle_pj=self.register(bits).idle_pj)
 
     # ---- float units ----

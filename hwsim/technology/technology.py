@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from . import memory, stillmaker
 from .bibliography import entries
 from .columns import cached
-from .composites import Composites
 from .cost import Number, Spread
+from .lookups import Lookups
 from .memory import SramCost
 from .nodes import load_node, technology_names
 
@@ -22,7 +22,7 @@ _SCALED = re.compile(r"(?P<base>.+)@(?P<nm>\d+)nm(?:,(?P<volts>\d+(?:\.\d+)?)V)?
 _SHIPPED: dict[tuple[type, str], Technology] = {}
 
 
-class Technology(Composites):
+class Technology(Lookups):
     """A technology node whose methods are component models.
 
     Load one with `load`; methods take widths as scalars or arrays and return a `Cost`.

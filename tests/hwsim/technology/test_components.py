@@ -208,9 +208,80 @@ def test_processing_elements_add_the_registers_of_their_dataflow(node: Technolog
     assert weights.idle_pj == pytest.approx(node.register(24 + 16).idle_pj, rel=1e-12)
 
 
+def test_dot_products_of_every_unit_are_their_parts(node: Technology) -> None:
+    shifts = node.shift_mac(8, 7, 32).area_um2 - node.accumulator(32).area_um2
+    # five products: two pairs and one left over, a pair and the one left over, the last two
+    five = 2 * node.adder(15).area_um2 + node.adder(16).area_um2 + node.adder(17).area_um2
+    got = node.shift_dot_product(5, 8, 7, 32).area_um2
+    assert got == pytest.approx(5 * shifts + five + node.accumulator(32).area_um2, rel=1e-12)
+    floats = node.float_dot_product(4, "fp16")
+    expected = 4 * node.float_mul("fp16").area_um2 + 4 * node.float_add("fp32").area_um2 + node.register(32).area_um2
+    assert floats.area_um2 == pytest.approx(expected, rel=1e-12)
+    assert node.float_dot_product(1, "fp16").energy_pj == pytest.approx(node.float_mac("fp16").energy_pj, rel=1e-12)
+    assert node.shift_dot_product(1, 8, 7, 32).area_um2 == node.shift_mac(8, 7, 32).area_um2
+    clamp = node.multiplexer(32).area_um2
+    assert node.dot_product(4, 8, 8, 32, True).area_um2 == pytest.approx(
+        node.dot_product(4, 8, 8, 32).area_um2 + clamp, rel=1e-12
+    )
+
+
+def test_a_sum_is_a_loop_that_no_pipeline_register_cuts(node: Technology) -> None:
+    loop = _ns(node.adder(24)) + _ns(node.register(24))
+    assert node.accumulator(24).loop_ns == pytest.approx(loop, rel=1e-12)
+    assert node.integer_mac(8, 8, 24).loop_ns == pytest.approx(loop, rel=1e-12)
+    assert node.dot_product(4, 8, 8, 24).loop_ns == pytest.approx(loop, rel=1e-12)
+    assert node.integer_mac(8, 8, 24, True).loop_ns > loop
+    assert _ns(node.integer_mac(8, 8, 24)) == pytest.approx(_ns(node.multiplier(8, 8)) + loop, rel=1e-12)
+    floats = _ns(node.float_add("fp32")) + _ns(node.register(32))
+    assert node.float_mac("fp16").loop_ns == pytest.approx(floats, rel=1e-12)
+    assert node.multiplier(8, 8).loop_ns == node.requantizer("fixed", 32).loop_ns == 0.0
+    assert node.processing_element(8, 8, 24, "weight_stationary").loop_ns == 0.0
+
+
+def test_product_quantization_is_its_multipliers_comparisons_and_tables(node: Technology) -> None:
+    """16 prototypes of 4 values of 8 bits: 64 products, sums of 3 adders, 16 corrections, 15 comparisons."""
+    got = node.pq_encoder(16, 4, 8)
+    score = 8 + 8 + 2 + 1
+    logic = 64 * node.multiplier(8, 8).area_um2 + 16 * (2 * node.adder(16).area_um2 + node.adder(17).area_um2)
+    logic += 16 * node.adder(score).area_um2 + 15 * node.maximum(score).area_um2
+    assert got.area_um2 == pytest.approx(logic + 16 * (32 + score) * _enable_bit(node), rel=1e-9)
+    assert got.energy_pj > 64 * node.multiplier(8, 8).energy_pj
+    tree = node.pq_encoder(16, 4, 8, "tree")
+    assert tree.energy_pj < got.energy_pj / 20
+    assert tree.area_um2 < got.area_um2 / 10
+    for one, two in [((4, 4, 8), (8, 4, 8)), ((8, 4, 8), (8, 8, 8)), ((8, 4, 4), (8, 4, 8))]:
+        for kind in ("distance", "tree"):
+            assert node.pq_encoder(*one, kind).energy_pj < node.pq_encoder(*two, kind).energy_pj
+            assert node.pq_encoder(*one, kind).area_um2 < node.pq_encoder(*two, kind).area_um2
+    sums = node.pq_lookup(16, 8, 24)
+    expected = node.codebook(16, 8).area_um2 + node.accumulator(24).area_um2
+    assert sums.area_um2 == pytest.approx(expected, rel=1e-12)
+
+
+def _enable_bit(node: Technology) -> float:
+    plain, enabled = (node.library.row(name).area_um2 or 0.0 for name in ("reg32", "reg32en"))
+    return float(node.register(1).area_um2 * enabled / plain)
+
+
+def _ns(cost: Cost) -> float:
+    assert cost.delay_ns is not None
+    return float(cost.delay_ns)
+
+
+def test_stochastic_rounding_takes_an_adder_and_random_bits(node: Technology) -> None:
+    """The notes' table: nearest needs one increment, stochastic an adder and a random source."""
+    nearest, stochastic = node.rounder("nearest", 24), node.rounder("stochastic", 24, 16)
+    assert nearest.area_um2 == pytest.approx(node.adder(24).area_um2 / 2, rel=1e-12)
+    assert stochastic.area_um2 == pytest.approx(node.adder(24).area_um2 + node.lfsr(16).area_um2, rel=1e-12)
+    assert stochastic.energy_pj > nearest.energy_pj
+
+
 @pytest.mark.parametrize(
     ("model", "text"),
     [
+        (lambda t: t.rounder("down", 8), "kind must be one of nearest, stochastic, not 'down'"),
+        (lambda t: t.pq_encoder(16, 4, 8, "hash"), "kind must be one of distance, tree, not 'hash'"),
+        (lambda t: t.pq_encoder(512, 4, 8), "prototypes must be in 2..256, not 512"),
         (lambda t: t.integer_mac(1, 8, 32), "lhs_bits must be in 2..16, not 1"),
         (lambda t: t.integer_mac(8, 17, 32), "rhs_bits must be in 2..16, not 17"),
         (lambda t: t.integer_mac(8, 8, 7), "accumulator_bits must be in 8..64, not 7"),

@@ -1,8 +1,7 @@
-"""Components composed of primitives: accumulators, MACs, requantizers, frontends, codebooks."""
+"""Accumulators, multiply-accumulate units and dot products, composed of primitives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +13,11 @@ from .primitives import FORMAT_BITS, Primitives, float_format
 
 OPERAND_BITS = (2, 16)
 ACCUMULATOR_BITS = (8, 64)
-MULTIPLIER_BITS = (8, 32)
-CODEBOOK_LIMITS: Mapping[str, tuple[int, int]] = {"entries": (2, 1024), "width_bits": (2, 64)}
+DEPTH = (1, 1024)
 
 
-class Composites(Primitives):
-    """Component models built of the primitive ones; areas add exactly."""
+class Macs(Primitives):
+    """What adds products; areas add exactly."""
 
     @cached
     def accumulator(self, bits: Number, saturate: bool = False) -> Cost:
@@ -33,8 +31,7 @@ class Composites(Primitives):
             Add one 2:1 multiplexer a bit for clamping, priced as one stage of the barrel shifter.
         """
         n = checked_widths("bits", bits, *ACCUMULATOR_BITS)
-        cost = self.adder(n).then(self.register(n))
-        return cost + self._clamp(n) if saturate else cost
+        return self._summing(self.adder(n).then(self.register(n)), n, saturate)
 
     @cached
     def integer_mac(
@@ -69,9 +66,7 @@ class Composites(Primitives):
         b = checked_widths("rhs_bits", rhs_bits, *OPERAND_BITS)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         product = self.multiplier(a, b)
-        cost = product.then(self._accumulation(a, b, c))
-        if saturate:
-            cost = cost.then(self._clamp(c))
+        cost = product.then(self._summing(self._accumulation(a, b, c), c, saturate))
         if activity == "uniform":
             return cost
         low, mean, high = self.library.activity(activity)
@@ -137,11 +132,10 @@ class Composites(Primitives):
         a = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS)
         s = checked_widths("max_shift", max_shift, 1, 15)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
-        area = self.library.law("shift_multiplier", "area_um2")(a, s)
-        unit = self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8))
         # The addend moves as the product of an a-bit and an s-bit operand does.
-        cost = unit.then(self._accumulation(a, _plain(np.maximum(s, 2)), c))
-        return cost.then(self._clamp(c)) if saturate else cost
+        return self._shift_unit(a, s).then(
+            self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate)
+        )
 
     @cached
     def ternary_mac(self, lhs_bits: Number, accumulator_bits: Number) -> Cost:
@@ -151,26 +145,54 @@ class Composites(Primitives):
         unit = self._multiplexers(
             self.library.law("ternary_multiplier", "area_um2")(a), delay=self.library.law("shifter", "delay_ns")(1, 2)
         )
-        return unit.then(self._accumulation(a, 2, c))
+        return unit.then(self._summing(self._accumulation(a, 2, c), c))
 
     @cached
-    def dot_product(self, depth: int, lhs_bits: Number, rhs_bits: Number, accumulator_bits: Number) -> Cost:
+    def dot_product(
+        self, depth: int, lhs_bits: Number, rhs_bits: Number, accumulator_bits: Number, saturate: bool = False
+    ) -> Cost:
         """Return the cost of `depth` (1..1024) multipliers, an exact adder tree and one accumulator.
 
         At depth 1 it is `integer_mac`. Tree adders have fresh random operands; every level is one bit wider.
         """
-        n = checked_widths("depth", depth, 1, 1024)
+        n = checked_widths("depth", depth, *DEPTH)
         if n == 1:
-            return self.integer_mac(lhs_bits, rhs_bits, accumulator_bits)
+            return self.integer_mac(lhs_bits, rhs_bits, accumulator_bits, saturate)
         a = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS)
         b = checked_widths("rhs_bits", rhs_bits, *OPERAND_BITS)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
-        cost = self.multiplier(a, b).times(n)
-        width, left = a + b, n
-        while left > 1:
-            cost = cost.then(self.adder(width).times(left // 2))
-            width, left = width + 1, left - left // 2
-        return cost.then(self._accumulation(a, b, c))
+        cost = self._tree(self.multiplier(a, b).times(n), n, a + b)
+        return cost.then(self._summing(self._accumulation(a, b, c), c, saturate))
+
+    @cached
+    def shift_dot_product(
+        self, depth: int, lhs_bits: Number, max_shift: Number, accumulator_bits: Number, saturate: bool = False
+    ) -> Cost:
+        """Return the cost of `depth` (1..1024) shift units of `shift_mac`, an exact adder tree and one accumulator."""
+        n = checked_widths("depth", depth, *DEPTH)
+        if n == 1:
+            return self.shift_mac(lhs_bits, max_shift, accumulator_bits, saturate)
+        a = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS)
+        s = checked_widths("max_shift", max_shift, 1, 15)
+        c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
+        cost = self._tree(self._shift_unit(a, s).times(n), n, a + s)
+        return cost.then(self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate))
+
+    @cached
+    def float_dot_product(self, depth: int, fmt: Any, accumulate: Any = "fp32") -> Cost:
+        """Return the cost of `depth` (1..1024) float multipliers, a tree of float adders and one float accumulator.
+
+        At depth 1 it is `float_mac`. All adders have the accumulator's format, as in tensor cores that round once a
+        level; a fused unit that aligns all products first would be smaller.
+        """
+        n = checked_widths("depth", depth, *DEPTH)
+        total = float_format(accumulate)
+        levels, cost = n.bit_length() - (n & (n - 1) == 0), self.float_mul(fmt).times(n)
+        adder = self.float_add(total)
+        tree = adder.times(n - 1)
+        if tree.delay_ns is not None:
+            tree = tree.replace(delay_ns=levels * tree.delay_ns)
+        return cost.then(tree).then(adder.then(self.register(FORMAT_BITS[total])).in_a_loop())
 
     @cached
     def float_mac(self, fmt: Any, accumulate: Any = "fp32") -> Cost:
@@ -184,105 +206,8 @@ class Composites(Primitives):
             Accumulator: ``fp32``, ``fp16`` or ``bf16``.
         """
         total = float_format(accumulate)
-        return self.float_mul(fmt).then(self.float_add(total)).then(self.register(FORMAT_BITS[total]))
-
-    # ---- from accumulators to codes ----
-
-    @cached
-    def requantizer(
-        self,
-        profile_kind: Literal["shift", "fixed", "float"],
-        accumulator_bits: Number,
-        multiplier_bits: Number = 32,
-        double_rounding: bool = False,
-    ) -> Cost:
-        """Return the cost of one accumulator-to-8-bit requantizer, combinational.
-
-        Parameters
-        ----------
-        profile_kind
-            ``shift``: rounding shift, zero point, saturate. ``fixed``: integer multiply first, shift over the whole
-            product. ``float``: convert, float multiply, round.
-        accumulator_bits : 8..64
-            Input width.
-        multiplier_bits : 8..32
-            Width of the multiplier of ``fixed``.
-        double_rounding
-            Keep the high half of the product with a rounding add, then shift that (gemmlowp's profile).
-        """
-        c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
-        if profile_kind == "shift":
-            return self.rounding_shift(c)
-        if profile_kind == "float":
-            return self.dequantizer(c, "fp32").then(self.float_to_int("fp32", 8)).then(self.adder(8))
-        if profile_kind != "fixed":
-            raise ValueError(f"profile_kind must be one of shift, fixed, float, not {profile_kind!r}")
-        m = checked_widths("multiplier_bits", multiplier_bits, *MULTIPLIER_BITS)
-        product = self.multiplier(c, m)
-        if double_rounding:
-            return product.then(self.adder(c + m)).then(self.rounding_shift(c))
-        return product.then(self.rounding_shift(c + m))
-
-    @cached
-    def dequantizer(self, accumulator_bits: Number, fmt: Any = "fp32") -> Cost:
-        """Return the cost of integer-to-float conversion and a multiply by a scale: accumulators of 8..64 bits."""
-        c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
-        return self.int_to_float(c).then(self.float_mul(fmt))
-
-    @cached
-    def quantizer(self, fmt: Any, bits: Number) -> Cost:
-        """Return the cost of a float-to-integer frontend: multiply by a reciprocal scale, round, saturate to `bits`."""
-        return self.float_mul(fmt).then(self.float_to_int(fmt, bits))
-
-    @cached
-    def range_scan(self, values: Any, kind: Literal["minmax", "absmax"] = "minmax") -> Cost:
-        """Return the cost of a running range: maximum units with their registers, for one value a cycle.
-
-        Parameters
-        ----------
-        values
-            Width in bits (4..64) of integers, or a float format, whose order is that of its sign and magnitude bits.
-        kind
-            ``minmax`` keeps both ends; ``absmax`` one magnitude, for integers behind a negation (half an adder).
-        """
-        is_float = isinstance(values, str) or hasattr(values, "name")
-        bits: Any = FORMAT_BITS[float_format(values)] if is_float else values
-        end = self.maximum(bits).then(self.register(bits))
-        if kind == "minmax":
-            return end.times(2)
-        if kind != "absmax":
-            raise ValueError(f"kind must be one of minmax, absmax, not {kind!r}")
-        # A conditional negation is half adders and exclusive ors: half of an adder.
-        return end if is_float else self.adder(bits).times(0.5).then(end)
-
-    @cached
-    def codebook(self, entries: Number, width_bits: Number, clock_gated: bool = True) -> Cost:
-        """Return the cost of a table in flip-flops with one read multiplexer; energy is one read.
-
-        Parameters
-        ----------
-        entries : 2..1024
-            Number of values.
-        width_bits : 2..64
-            Width of a value.
-        clock_gated
-            Stop the table's clock but for writes. Otherwise `idle_pj` has the clock pins of the whole table.
-
-        Notes
-        -----
-        The simulated tables held constant zeros, so their reads moved nothing; a read is priced as the
-        multiplexer's area at the energy density of the barrel shifter under random selects.
-        """
-        e = checked_widths("entries", entries, *CODEBOOK_LIMITS["entries"])
-        w = checked_widths("width_bits", width_bits, *CODEBOOK_LIMITS["width_bits"])
-        law = self.library.law
-        cells = law("enable_register", "area_um2")(1) * e * w
-        select = law("codebook", "area_um2")(e, w) - cells
-        read = self._multiplexers(select, delay=law("codebook", "delay_ns")(w, e))
-        clock = self.library.clock_pj_per_bit * e * w * (0.0 if clock_gated else 1.0)
-        table = self.priced("register", cells, clock, 0.0)
-        table = table.replace(idle_pj=table.energy_pj)
-        return table.then(read)
+        summing = self.float_add(total).then(self.register(FORMAT_BITS[total]))
+        return self.float_mul(fmt).then(summing.in_a_loop())
 
     # ---- processing elements ----
 
@@ -313,11 +238,35 @@ class Composites(Primitives):
             case "output_stationary":
                 return mac + lhs + rhs
             case "weight_stationary":
-                return mac + lhs + rhs.times(2).without_logic()
+                # The sum passes on to the next element, whose register takes it: no path leads back.
+                return (mac + lhs + rhs.times(2).without_logic()).replace(loop_ns=0.0)
             case _:
                 raise ValueError(f"dataflow must be one of output_stationary, weight_stationary, not {dataflow!r}")
 
+    @cached
+    def multiplexer(self, bits: Number) -> Cost:
+        """Return the cost of a choice between two values of `bits` (1..4096): one stage of the barrel shifter."""
+        return self._clamp(checked_widths("bits", bits, 1, 4096))
+
     # ---- parts ----
+
+    def _summing(self, adder_and_register: Cost, bits: Number, saturate: bool = False) -> Cost:
+        """Feed the register of a sum back to its adder, through a clamp if it saturates."""
+        clamped = adder_and_register.then(self._clamp(bits)) if saturate else adder_and_register
+        return clamped.in_a_loop()
+
+    def _tree(self, products: Cost, count: int, bits: Number) -> Cost:
+        """Put an exact adder tree behind `count` products of `bits`; every level is one bit wider."""
+        cost, width, left = products, bits, count
+        while left > 1:
+            cost = cost.then(self.adder(width).times(left // 2))
+            width, left = width + 1, left - left // 2
+        return cost
+
+    def _shift_unit(self, bits: Number, max_shift: Number) -> Cost:
+        """Signed shift by 0 to `max_shift`, or zero."""
+        area = self.library.law("shift_multiplier", "area_um2")(bits, max_shift)
+        return self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8))
 
     def _multiplexers(self, area: Number, *, delay: Number | None) -> Cost:
         """Cost of multiplexer logic of a synthesised area, at the barrel shifter's energy density."""
