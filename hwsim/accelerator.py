@@ -139,12 +139,20 @@ class Dram(Document):
 
 
 class Memories(Document):
-    """Buffers of the two operands and of the results, and the memory behind them."""
+    """Buffers of the two operands and of the results, and the memory behind them.
+
+    Parameters
+    ----------
+    keeps_results
+        Whether results can be written into the activation buffer and stay there for later layers, as in a unified
+        buffer or a scratchpad that software manages; otherwise every tensor goes through DRAM.
+    """
 
     activation: Sram
     weight: Sram
     output: Sram
     dram: Dram
+    keeps_results: bool = False
 
 
 class Accelerator(Document):

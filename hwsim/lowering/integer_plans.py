@@ -119,9 +119,13 @@ class _IntegerPlan:
     def is_constant(self, operand: Operand) -> bool:
         return operand.role == "rhs" and self.layer.rhs_kind == "weight"
 
+    def producer_of(self, operand: Operand) -> str:
+        """Say what makes the operand."""
+        return self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer
+
     def is_cache(self, operand: Operand) -> bool:
         """Whether earlier calls have stored it as integers with their scales."""
-        return "cache" == (self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer)
+        return self.producer_of(operand) == "cache"
 
     def stored(self, operand: Operand) -> Stored:
         spec = spec_of(operand)
@@ -144,9 +148,8 @@ class _IntegerPlan:
             at = "earlier"
         elif self.static:
             self._require_static(operand)
-            producer = self.layer.lhs_producer if operand.role == "lhs" else self.layer.rhs_producer
             # A requantizer delivers what the next layer multiplies only if it was made for that.
-            ready = producer == "contraction" and spec == self.scheme.output and not steps
+            ready = self.producer_of(operand) == "contraction" and spec == self.scheme.output and not steps
             at = "requantizer" if ready else "producer"
         else:
             scales = operand.elements // operand.elements_per_scale
