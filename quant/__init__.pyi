@@ -34,7 +34,11 @@ from .codes import entropy_bits as entropy_bits
 from .codes import kmeans as kmeans
 from .codes import quantize_codebook as quantize_codebook
 from .codes import quantize_pow2 as quantize_pow2
-from .scheme import OperandSpec as OperandSpec
+from .codebook_search import quantize_codebook_best as quantize_codebook_best
+from .spec_quantization import quantize_operand as quantize_operand
+from .operand_spec import OperandSpec as OperandSpec
+from .scheme import OutlierChannels as OutlierChannels
+from .scheme import Rotation as Rotation
 from .scheme import Scheme as Scheme
 from .scheme import Smooth as Smooth
 from .calibrate import HistogramObserver as HistogramObserver

@@ -119,7 +119,8 @@ class FloatFormat:
     Parameters
     ----------
     name
-        ``fp32``, ``fp16``, ``bf16`` or ``e8m0``.
+        ``fp32``, ``fp16``, ``bf16``, ``e8m0``, or for a scale as integer hardware has it ``fixed16``: an unsigned
+        multiplier of 16 bits, its highest bit set, and a shift of 8 bits.
     bits : bits
         Storage width.
     mantissa_bits : bits
@@ -157,8 +158,13 @@ class FloatFormat:
                     raise ValueError(msg)
                 _, exponent = np.frexp(wide)
                 rounded = np.ldexp(np.ones_like(wide), exponent - 1).astype(np.float32)
+            case _ if self.name.startswith("fixed"):
+                mantissa, exponent = np.frexp(wide)
+                multiplier = np.rint(np.ldexp(mantissa.astype(np.float64), self.mantissa_bits + 1))
+                with np.errstate(over="ignore"):
+                    rounded = np.ldexp(multiplier, exponent - (self.mantissa_bits + 1)).astype(np.float32)
             case _:
-                msg = f"float format must be one of fp32, fp16, bf16, e8m0, not {self.name!r}"
+                msg = f"float format must be one of fp32, fp16, bf16, e8m0 or look like fixed16, not {self.name!r}"
                 raise ValueError(msg)
         if np.any(np.isinf(rounded) & np.isfinite(wide)):
             msg = f"value must fit {self.name}, not {wide[np.isinf(rounded) & np.isfinite(wide)].flat[0]}"
@@ -211,6 +217,9 @@ def parse_format(name: str) -> Format:
     """
     if name in _FLOATS:
         return _FLOATS[name]
+    fixed = re.fullmatch(r"fixed([1-9]\d?)", name)
+    if fixed is not None and 2 <= int(fixed[1]) <= 24:
+        return FloatFormat(name, int(fixed[1]) + 8, int(fixed[1]) - 1)
     try:
         return IntFormat.parse(name)
     except ValueError:

@@ -3,77 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pydantic
 
 from quant.documents import Document, load_document, preset_names
-from quant.formats import FloatFormat, IntFormat, parse_format
+from quant.operand_spec import FloatName, OperandSpec
 
 Strategy = Literal["float", "weight_only", "dynamic", "static"]
-RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
 
 PRESETS = "presets"
-
-
-def _integer_format(text: str) -> str:
-    return IntFormat.parse(text).name
-
-
-def _float_format(text: str) -> str:
-    parsed = parse_format(text)
-    if not isinstance(parsed, FloatFormat) or parsed.name == "e8m0":
-        msg = f"must be one of fp32, fp16, bf16, not {text!r}"
-        raise ValueError(msg)
-    return parsed.name
-
-
-IntegerName = Annotated[str, pydantic.AfterValidator(_integer_format)]
-FloatName = Annotated[str, pydantic.AfterValidator(_float_format)]
-
-
-class OperandSpec(Document):
-    """How one operand becomes integers.
-
-    Parameters
-    ----------
-    code
-        ``affine`` (scale and zero point), ``pow2`` (sign and exponent) or ``codebook`` (k-means).
-    format
-        Integer format of the stored code; a codebook has one entry for each value of it.
-    layout
-        Which elements share a scale, in the grammar of the verifier.
-    symmetric
-        Without a zero point if true.
-    range, percentile
-        How the clipping range is chosen; `percentile` (of each side, in percent) goes with ``percentile``.
-    scale_format
-        Storage format of real scales.
-    """
-
-    code: Literal["affine", "pow2", "codebook"] = "affine"
-    format: IntegerName = "int8"
-    layout: str = "per_tensor"
-    symmetric: bool = True
-    range: RangeMethod = "minmax"
-    percentile: Annotated[float, pydantic.Field(ge=0, lt=50)] | None = None
-    scale_format: FloatName = "fp32"
-
-    @pydantic.model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.code != "affine" and not self.symmetric:
-            msg = f"symmetric must be true with code {self.code}, which has no zero point, not false"
-            raise ValueError(msg)
-        if (self.percentile is not None) != (self.range == "percentile"):
-            msg = f"percentile must go with range percentile only, not {self.percentile} with {self.range}"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def integer_format(self) -> IntFormat:
-        """`format`, parsed."""
-        return IntFormat.parse(self.format)
 
 
 class ActivationPair(Document):
@@ -93,6 +34,50 @@ class Smooth(Document):
     alpha: Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
+class Rotation(Document):
+    """Rotate both operands along the reduction by a Hadamard matrix (QuaRot, arXiv 2404.00456).
+
+    Parameters
+    ----------
+    block
+        Size of the rotations, a power of two that divides the reduction; by default the greatest.
+    seed
+        Of random signs before the rotation; by default none.
+    """
+
+    block: Annotated[int, pydantic.Field(ge=2, strict=True)] | None = None
+    seed: Annotated[int, pydantic.Field(ge=0, strict=True)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.block is not None and self.block & (self.block - 1):
+            msg = f"block must be a power of two, not {self.block}"
+            raise ValueError(msg)
+        return self
+
+
+class OutlierChannels(Document):
+    """Multiply the widest activation channels in floating point beside the array (LLM.int8(), arXiv 2208.07339).
+
+    Channels are found in each call: those with a magnitude of `threshold` or more, the widest `share` of them at most,
+    which is what the hardware has room for.
+
+    Parameters
+    ----------
+    threshold
+        Least magnitude of an outlier, 6 in the paper.
+    share
+        Part of the channels, rounded up, that can be taken.
+    """
+
+    threshold: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 6.0
+    share: Annotated[float, pydantic.Field(gt=0, lt=1)]
+
+    def capacity(self, channels: int) -> int:
+        """Most channels taken of so many."""
+        return math.ceil(self.share * channels)
+
+
 class Scheme(Document):
     """A quantization scheme of a whole network.
 
@@ -110,8 +95,8 @@ class Scheme(Document):
         a pair of specs.
     output
         Spec of a static scheme's results.
-    smooth
-        Migration of activation ranges into the weights.
+    smooth, rotate, outliers
+        What is done about outlier channels of activations that meet weights; one of them at most.
     requantization
         Profile of the integer requantizer of a static scheme.
     zero_point_sums
@@ -128,6 +113,8 @@ class Scheme(Document):
     attention: Literal["activation", "float"] | ActivationPair = "activation"
     output: OperandSpec | None = None
     smooth: Smooth | None = None
+    rotate: Rotation | None = None
+    outliers: OutlierChannels | None = None
     requantization: str = "gemmlowp-double"
     zero_point_sums: Literal["adders", "channel"] = "adders"
 
@@ -144,13 +131,55 @@ class Scheme(Document):
                 rule = "be given" if needed else "be absent"
                 msg = f"{field} must {rule} with strategy {self.strategy}"
                 raise ValueError(msg)
-        if self.activation is not None and self.activation.code != "affine":
-            msg = f"activation.code must be affine, not {self.activation.code}"
+        self._check_operands()
+        given = [name for name in ("smooth", "rotate", "outliers") if getattr(self, name) is not None]
+        if len(given) > 1:
+            msg = f"one of smooth, rotate and outliers must be given at most, not {' and '.join(given)}"
             raise ValueError(msg)
-        if self.smooth is not None and self.strategy not in {"dynamic", "static"}:
-            msg = f"smooth must go with strategy dynamic or static, not {self.strategy}"
+        if given and self.strategy not in {"dynamic", "static"}:
+            msg = f"{given[0]} must go with strategy dynamic or static, not {self.strategy}"
+            raise ValueError(msg)
+        if self.outliers is not None and self.strategy != "dynamic":
+            msg = f"outliers must go with strategy dynamic, which sees each call, not {self.strategy}"
             raise ValueError(msg)
         return self
+
+    def _check_operands(self) -> None:
+        """Refuse codes and ranges that an operand can not have."""
+        pair = self.attention if isinstance(self.attention, ActivationPair) else None
+        activations = {
+            "activation": self.activation,
+            "output": self.output,
+            "attention.lhs": pair.lhs if pair else None,
+            "attention.rhs": pair.rhs if pair else None,
+        }
+        for name, spec in activations.items():
+            encodes = name == "activation" and self.strategy == "static"
+            if spec is not None and spec.code != "affine" and not (spec.code == "pq" and encodes):
+                msg = f"{name}.code must be {'affine or pq' if encodes else 'affine'}, not {spec.code}"
+                raise ValueError(msg)
+            if spec is not None and spec.range == "moving_average" and self.strategy != "static":
+                msg = f"{name}.range must be of one call with strategy {self.strategy}, not moving_average"
+                raise ValueError(msg)
+        if self.weight is not None:
+            self._check_weight(self.weight)
+
+    def _check_weight(self, weight: OperandSpec) -> None:
+        if weight.code == "pq" or weight.range == "moving_average":
+            what = "code" if weight.code == "pq" else "range"
+            msg = f"weight.{what} must be of a constant, not {getattr(weight, what)}"
+            raise ValueError(msg)
+        if weight.centroids == "real" and self.strategy != "weight_only":
+            msg = f"weight.centroids must be int8 with strategy {self.strategy}, whose MAC is an integer one, not real"
+            raise ValueError(msg)
+        if self.activation is None or self.activation.code != "pq":
+            return
+        if weight.code != "affine" or not weight.symmetric or weight.layout not in ("per_tensor", "per_channel"):
+            msg = "weight must be affine, symmetric and per_tensor or per_channel where activations are pq"
+            raise ValueError(msg)
+        if self.attention == "activation" or self.smooth is not None or self.rotate is not None:
+            msg = "attention must be float or a pair, and smooth and rotate absent, where activations are pq"
+            raise ValueError(msg)
 
     @classmethod
     def load(cls, name: str | Path | Scheme) -> Scheme:
