@@ -22,14 +22,14 @@ except ImportError as error:
     raise ImportError(msg) from error
 from torch import nn
 
-from quant.affine import quantize
 from quant.contraction import Contraction
-from quant.formats import FloatFormat, parse_format
 from quant.layout import parse_layout
+from quant.spec_quantization import quantize_operand
 
 if TYPE_CHECKING:
+    from quant.operand_spec import OperandSpec
     from quant.qtensor import QTensor
-    from quant.scheme import OperandSpec, Scheme
+    from quant.scheme import Scheme
 
 LINEAR = Contraction.parse("mk,kn->mn")
 """What a linear layer contracts: tokens by inputs, inputs by outputs."""
@@ -76,6 +76,9 @@ class FakeQuantize(nn.Module):
         axes = LINEAR.out if role == "out" else LINEAR.labels_of(role)
         named = None if role == "out" else role
         self.layout = parse_layout(spec.layout, axes, LINEAR if named else None, named)
+        self.zero_layout = None
+        if spec.zero_layout is not None:
+            self.zero_layout = parse_layout(spec.zero_layout, axes, LINEAR if named else None, named)
         self.calibrated: QTensor | None = None
 
     def quantize(self, x: torch.Tensor) -> QTensor:
@@ -92,15 +95,7 @@ class FakeQuantize(nn.Module):
         if self.calibrated is None:
             msg = "static scales must be calibrated before they are used: call calibrate first"
             raise ValueError(msg)
-        given = self.calibrated
-        return quantize(
-            values,
-            self.spec.integer_format,
-            self.layout,
-            symmetric=self.spec.symmetric,
-            scale=given.scales,
-            zero_point=given.zero_point,
-        )
+        return quantize_operand(values, self.spec, self.layout, self.calibrated, zero_layout=self.zero_layout)
 
     def calibrate(self, x: torch.Tensor) -> None:
         """Choose the static scales on a tensor.
@@ -113,20 +108,7 @@ class FakeQuantize(nn.Module):
         self.calibrated = self._fitted(x.detach().cpu().numpy())
 
     def _fitted(self, values: Any) -> QTensor:
-        spec = self.spec
-        scale_format = parse_format(spec.scale_format)
-        if not isinstance(scale_format, FloatFormat):  # the spec admits no other; for the type checker
-            raise TypeError
-        percentile = 0.0 if spec.percentile is None else spec.percentile
-        return quantize(
-            values,
-            spec.integer_format,
-            self.layout,
-            symmetric=spec.symmetric,
-            range=spec.range,
-            percentile=percentile,
-            scale_format=scale_format,
-        )
+        return quantize_operand(values, self.spec, self.layout, zero_layout=self.zero_layout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Real values of the quantized tensor."""

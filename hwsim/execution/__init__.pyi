@@ -4,5 +4,4 @@ from .preparation import Prepared as Prepared
 from .preparation import Samples as Samples
 from .preparation import prepare as prepare
 from .quantization import Float32 as Float32
-from .quantization import quantize_operand as quantize_operand
 from .migration import shared_labels as shared_labels

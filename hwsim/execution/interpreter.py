@@ -13,9 +13,9 @@ from hwsim import datapath
 from hwsim import plan as steps
 from hwsim.execution.migration import along
 from hwsim.execution.preparation import output_layout
-from hwsim.execution.quantization import Float32, quantize_operand, quantized, rounded
+from hwsim.execution.quantization import Float32, quantized, rounded
 from hwsim.lowering import operands
-from quant import Contraction, FloatFormat, Format, IntFormat, Overflow, QTensor, parse_format
+from quant import Contraction, FloatFormat, Format, IntFormat, Overflow, QTensor, parse_format, quantize_operand
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator

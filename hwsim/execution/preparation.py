@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.execution.migration import along, migration_of
-from hwsim.execution.quantization import Float32, quantize_operand, quantized, rounded
+from hwsim.execution.quantization import Float32, quantized, rounded
 from hwsim.lowering import operands
 from hwsim.plan import Quantize
-from quant import Contraction, ScaleLayout, parse_layout
+from quant import Contraction, ScaleLayout, parse_layout, quantize_operand
 
 if TYPE_CHECKING:
     from hwsim.plan import Plan

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quant import Contraction, IntFormat, ScaleLayout, parse_format, parse_layout
+from quant import Contraction, IntFormat, ScaleLayout, parse_layout
 
 if TYPE_CHECKING:
     from hwsim.plan import Role
@@ -24,6 +24,8 @@ class Operand:
         Which one, its labels and how long they are.
     spec
         None where it stays float.
+    layout, zero_layout
+        Of scales and, where it is another, of zero points.
     """
 
     role: Role
@@ -31,6 +33,7 @@ class Operand:
     sizes: tuple[int, ...]
     spec: OperandSpec | None
     layout: ScaleLayout | None
+    zero_layout: ScaleLayout | None = None
 
     @property
     def elements(self) -> int:
@@ -62,16 +65,14 @@ class Operand:
         """Scales, zero points and decoding table of a stored constant."""
         if self.spec is None or self.layout is None:
             return 0
-        real_bits = parse_format(self.spec.scale_format).bits
         bits = sum(
-            math.prod(level.scale_shape(self.axes, self.sizes)) * (real_bits if level.kind == "real" else 8)
+            math.prod(level.scale_shape(self.axes, self.sizes)) * self.spec.storage_bits(level.kind)
             for level in self.layout.levels
         )
         if not self.spec.symmetric:
-            bits += math.prod(self.layout.levels[0].scale_shape(self.axes, self.sizes)) * self.spec.integer_format.bits
-        if self.spec.code == "codebook":
-            bits += (1 << self.spec.integer_format.bits) * 8
-        return bits
+            zeros = (self.zero_layout or self.layout).levels[0].scale_shape(self.axes, self.sizes)
+            bits += math.prod(zeros) * self.spec.integer_format.bits
+        return bits + self.spec.table_entries * (32 if self.spec.centroids == "real" else 8)
 
     @property
     def elements_per_scale(self) -> int:
@@ -101,15 +102,15 @@ def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
     for role, spec in zip(roles, specs, strict=True):
         axes = contraction.labels_of(role)
         sizes = tuple(layer.sizes[axis] for axis in axes)
-        layout = None
-        if spec is not None:
-            text = "per_channel" if role == "rhs" and spec.layout == "per_token" else spec.layout
+        layouts: list[ScaleLayout | None] = []
+        for text in (None, None) if spec is None else (spec.layout, spec.zero_layout):
+            named = "per_channel" if role == "rhs" and text == "per_token" else text
             try:
-                layout = parse_layout(text, axes, contraction, role)
+                layouts.append(None if named is None else parse_layout(named, axes, contraction, role))
             except ValueError as error:
                 error.add_note(f"in the {role} layout of {layer.name} under {scheme.name}")
                 raise
-        pair.append(Operand(role, axes, sizes, spec, layout))
+        pair.append(Operand(role, axes, sizes, spec, *layouts))
     return pair[0], pair[1]
 
 

@@ -44,8 +44,8 @@ def verdict_of(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Verdic
         str(rhs.layout),
         tuple(layer.sizes.items()),
         accelerator.array.native_depth,
-        None if lhs.spec.symmetric else str(lhs.layout),
-        None if rhs.spec.symmetric else str(rhs.layout),
+        None if lhs.spec.symmetric else str(lhs.zero_layout or lhs.layout),
+        None if rhs.spec.symmetric else str(rhs.zero_layout or rhs.layout),
         lhs.mac_format.name,
         rhs.mac_format.name,
     )

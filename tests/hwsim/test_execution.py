@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 
 import hwsim
 from hwsim.datapath import AccumulatorOverflowError
-from hwsim.execution import Samples, prepare, quantize_operand
+from hwsim.execution import Samples, prepare
 from hwsim.lowering import operands
-from quant import OperandSpec, QTensor, Scheme
+from quant import OperandSpec, QTensor, Scheme, quantize_operand
 from tests import reference
 from tests.hwsim import exact
 from tests.hwsim.machines import attention_layer, machine, operands_of, values_layer, weight_layer
