@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cost.areas import PARTS as AREA_PARTS
+from hwsim.cost.elements import Element
 from hwsim.cost.pricing import price
 from hwsim.plan import Place, Quantize, RescalePartialSums, ScanRange
 
@@ -178,7 +179,8 @@ def _busy(result: Result) -> float:
 
 
 def _register_bits(result: Result) -> int:
-    return max(layer.plan.mac.register_bits for layer in result.layers)
+    array = result.accelerator.array
+    return max(Element.of(layer.plan.mac, array).register_bits for layer in result.layers)
 
 
 def _sram_megabytes(result: Result) -> float:

@@ -1,4 +1,9 @@
 from .areas import Area as Area
+from .areas import Built as Built
 from .areas import area as area
+from .elements import Element as Element
+from .energies import DataActivity as DataActivity
 from .energies import Energy as Energy
 from .energies import energy as energy
+from .hardware import Need as Need
+from .hardware import needed as needed

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwsim.cost.hardware import needed
 from hwsim.cost.pricing import price
 from hwsim.plan import Place
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
+    from hwsim.cost.pricing import Number
     from hwsim.plan import Component, Plan
     from hwsim.technology import Technology
-    from hwsim.timing.tiling import Number
 
 PARTS = ("array_um2", "edge_um2", "vector_um2", "sram_um2")
 
@@ -26,61 +27,126 @@ _PART_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
-    """Area and leakage of a machine; the entries of `tree` sum to the total.
+class Built:
+    """One line of a machine's parts list.
 
     Parameters
     ----------
-    tree : um2
-        By part and component: ``{("array_um2", "256 8x8-bit MAC into 32 bits (element)"): ...}``.
-    leakage_uw
-        Of everything in it.
+    part
+        One of `PARTS`.
+    what
+        The component, or the memory.
+    place
+        Where it stands: ``element``, ``row``, ``column``, ``lane`` or ``chip``.
+    count
+        How many there are.
+    um2, low_um2, high_um2 : um2
+        Of all of them, with the band of its sources.
+    leakage_uw : uW
+        Of all of them.
+    component
+        What a plan calls it; None for a memory.
     """
 
-    tree: dict[tuple[str, str], Number]
+    part: str
+    what: str
+    place: str
+    count: Number
+    um2: Number
+    low_um2: Number
+    high_um2: Number
     leakage_uw: Number
+    component: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Area and leakage of a machine, as a list of its parts."""
+
+    built: tuple[Built, ...]
+
+    @property
+    def tree(self) -> dict[tuple[str, str], Number]:
+        """Area in um2 by part and component, which sums to the total.
+
+        Keys are as ``("array_um2", "256 8x8-bit MAC into 32 bits (element)")``.
+        """
+        return {(line.part, f"{line.count} {line.what} ({line.place})"): line.um2 for line in self.built}
+
+    @property
+    def leakage_uw(self) -> Number:
+        """Of everything."""
+        return sum(line.leakage_uw for line in self.built)
 
     @property
     def total_um2(self) -> Number:
-        """Sum of the tree."""
-        return sum(self.tree.values())
+        """Sum of the list."""
+        return sum(line.um2 for line in self.built)
+
+    @property
+    def low_um2(self) -> Number:
+        """Sum of the low edges of the band."""
+        return sum(line.low_um2 for line in self.built)
+
+    @property
+    def high_um2(self) -> Number:
+        """Sum of the high edges of the band."""
+        return sum(line.high_um2 for line in self.built)
 
     def parts(self) -> dict[str, Number]:
         """Area by part, in order of `PARTS`."""
-        return {part: sum(um2 for (p, _), um2 in self.tree.items() if p == part) for part in PARTS}
+        return {part: sum(line.um2 for line in self.built if line.part == part) for part in PARTS}
 
 
-def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology) -> Area:
+def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology, *, widest: bool = False) -> Area:
     """Area of the machine that runs all of `plans`, with its leakage.
 
-    A component that several plans use is built once in each place; formats that differ are built beside each
-    other, as a machine that must run both would.
+    Components that several plans use are built once in each place, as `hardware.needed` says.
+
+    Parameters
+    ----------
+    widest
+        Share integer multiply-accumulate units too, in the widest format; otherwise formats that differ stand beside
+        each other.
 
     Raises
     ------
     ValueError
         If the technology lacks a component or its law does not reach the width.
     """
-    array = accelerator.array
-    count = {
-        Place.ELEMENT: accelerator.elements,
-        Place.ROW: accelerator.arrays * array.rows,
-        Place.COLUMN: accelerator.arrays * array.columns,
+    array, arrays = accelerator.array, accelerator.arrays
+    places = {
+        Place.ELEMENT: arrays * array.rows * array.columns,
+        Place.ROW: arrays * array.rows,
+        Place.COLUMN: arrays * array.columns,
         Place.LANE: accelerator.vector.lanes,
     }
-    needed: dict[tuple[Place, Component], None] = {
-        (action.place, action.component): None for plan in plans for step in plan.steps for action in step.actions
-    }
-    tree: dict[tuple[str, str], Number] = {}
-    leakage: Number = 0.0
-    for place, component in needed:
-        cost = price(technology, component)
-        tree[_PART_OF[place], f"{count[place]} {component} ({place.value})"] = count[place] * cost.area_um2
-        leakage = leakage + count[place] * cost.leakage_uw
+    built = []
+    for need in needed(plans, array, widest=widest):
+        count = places[need.place] * need.copies
+        cost = price(technology, need.component).times(count)
+        built.append(
+            Built(
+                _PART_OF[need.place],
+                str(need.component),
+                need.place.value,
+                count,
+                cost.area_um2,
+                cost.low_um2,
+                cost.high_um2,
+                cost.leakage_uw,
+                need.component,
+            )
+        )
+    return Area((*built, *_memories(accelerator, technology)))
+
+
+def _memories(accelerator: Accelerator, technology: Technology) -> list[Built]:
+    built = []
     for name in ("activation", "weight", "output"):
         memory = getattr(accelerator.memories, name)
         sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
-        bank_kib = memory.capacity_bytes / memory.banks / 1024
-        tree["sram_um2", f"{memory.banks} banks of {bank_kib:g} KiB ({name})"] = sram.area_um2
-        leakage = leakage + sram.leakage_uw
-    return Area(tree=tree, leakage_uw=leakage)
+        what = f"banks of {memory.capacity_bytes / memory.banks / 1024:g} KiB, {name}"
+        edges = (sram.area_um2, sram.low_um2, sram.high_um2)
+        built.append(Built("sram_um2", what, "chip", memory.banks, *edges, sram.leakage_uw))
+    return built

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwsim.cost.elements import Element, Uses
 from hwsim.cost.pricing import Band, energy_pj, price
 from hwsim.plan import Component, Place
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator, Sram
     from hwsim.cost.areas import Area
+    from hwsim.cost.pricing import Number
     from hwsim.plan import Plan
-    from hwsim.technology import Technology
+    from hwsim.technology import Cost, Technology
     from hwsim.timing import Timing
     from hwsim.timing.cycles import Traffic
-    from hwsim.timing.tiling import Number
 
 PARTS = ("mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj")
 
@@ -27,7 +28,7 @@ class Energy:
     Parameters
     ----------
     mac_pj
-        Multiply-accumulates and the operand registers that shift with them.
+        Multiply-accumulates and the operand registers around them.
     clock_pj
         Clock of registers in elements that have nothing to do while the array runs; a stalled array is gated.
     vector_pj
@@ -55,6 +56,25 @@ class Energy:
         return {part: getattr(self, part) for part in PARTS}
 
 
+@dataclass(frozen=True, slots=True)
+class DataActivity:
+    """How much the data move, relative to fresh random operands; the clock's part of an energy does not change.
+
+    Parameters
+    ----------
+    mac
+        Data-dependent energy of a multiply-accumulate unit.
+    registers
+        Data-dependent energy of the operand registers.
+    """
+
+    mac: Number = 1.0
+    registers: Number = 1.0
+
+
+RANDOM = DataActivity()
+
+
 def energy(
     plan: Plan,
     timing: Timing,
@@ -62,6 +82,7 @@ def energy(
     technology: Technology,
     built: Area,
     band: Band = "nominal",
+    activity: DataActivity = RANDOM,
 ) -> Energy:
     """Energy of one layer.
 
@@ -71,29 +92,24 @@ def energy(
         The machine, whose leakage runs for as long as the layer does.
     band
         Nominal prices, or the low or high edge of what the sources support.
+    activity
+        Of the array's operands: fresh random ones, or as counted on the actual integers.
 
     Raises
     ------
     ValueError
         If the technology lacks a component or its law does not reach the width.
     """
-    mac = vector = 0.0
-    busy = 0  # elements times cycles with a product to add, those of an extra channel included
+    vector = 0.0
     for action in (action for step in plan.steps for action in step.actions):
-        spent = action.count * timing.repeats[action.per] * energy_pj(price(technology, action.component), band)
-        if action.place is Place.ELEMENT:
-            mac = mac + spent
-            busy += action.count if action.component == plan.mac.component else 0
-        else:
-            vector = vector + spent
-    idle = timing.compute_cycles * accelerator.elements - busy
-    register = price(technology, Component("register", (plan.mac.register_bits,)))
-    # The clock's share of a register is known; its band is that of the whole.
-    idle_pj = register.idle_pj * energy_pj(register, band) / register.energy_pj
+        if action.place is not Place.ELEMENT:
+            uses = action.count * timing.repeats[action.per]
+            vector = vector + uses * energy_pj(price(technology, action.component), band)
+    mac, clock = _array_pj(plan, timing, accelerator, technology, band, activity)
     memories = accelerator.memories
     return Energy(
         mac_pj=mac,
-        clock_pj=idle * idle_pj,
+        clock_pj=clock,
         vector_pj=vector,
         sram_pj=sum(
             _sram_pj(getattr(memories, name), traffic, technology, band) for name, traffic in timing.buffers.items()
@@ -102,6 +118,40 @@ def energy(
         # uW x ns = fJ
         leakage_pj=built.leakage_uw * timing.total_cycles * accelerator.cycle_ns * 1e-3,
     )
+
+
+def _array_pj(
+    plan: Plan, timing: Timing, accelerator: Accelerator, technology: Technology, band: Band, activity: DataActivity
+) -> tuple[Number, Number]:
+    """Energy of the elements at work, and of their clock while they wait for operands."""
+    array = accelerator.array
+    element, uses = Element.of(plan.mac, array), Uses.of(plan, array, timing)
+    unit, product = price(technology, element.unit), price(technology, element.product)
+    moving = price(technology, Component("register", (element.moving_bits,)))
+    clocked = price(technology, Component("register", (element.register_bits,)))
+    if activity is not RANDOM:
+        unit, product = unit.at_activity(activity.mac), product.at_activity(activity.mac)
+        moving = moving.at_activity(activity.registers)
+    units, macs = uses.units + uses.channel_units, uses.macs + uses.channel_macs
+    # A slice shorter than the unit leaves some of its multipliers at rest.
+    mac = units * energy_pj(unit, band) - (units * element.depth - macs) * energy_pj(product, band)
+    mac = mac + uses.units * energy_pj(moving, band)
+    idle_pj = _clock_pj(clocked, band) / element.register_bits
+    if array.dataflow != "output_stationary":
+        held = price(technology, Component("register", (element.held_value_bits,)))
+        mac = mac + uses.units * element.held_bits * idle_pj
+        mac = mac + uses.loads * (energy_pj(held, band) - _clock_pj(held, band))
+    if element.shifts_sums:
+        hop = price(technology, Component("multiplexer", (element.sum_bits,)))
+        # A finished sum passes half of the rows on its way out.
+        mac = mac + plan.out.elements * timing.schedule.sum_writes * (array.rows + 1) / 2 * energy_pj(hop, band)
+    idle = timing.compute_cycles * (accelerator.elements / element.depth) - units
+    return mac, idle * element.register_bits * idle_pj
+
+
+def _clock_pj(register: Cost, band: Band) -> Number:
+    """Clock pins of a register; their band is that of the whole."""
+    return register.idle_pj * energy_pj(register, band) / register.energy_pj
 
 
 def _sram_pj(memory: Sram, traffic: Traffic, technology: Technology, band: Band) -> Number:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hwsim.plan import Component
     from hwsim.technology import Cost, Technology
-    from hwsim.timing.tiling import Number
 
+Number = Any  # an int or float, or an array of them: one design point or a column of many
 Band = Literal["low", "nominal", "high"]
 BANDS: tuple[Band, Band, Band] = ("low", "nominal", "high")
 

@@ -52,11 +52,6 @@ class MultiplyAccumulate:
         return len(self.boundaries)
 
     @property
-    def register_bits(self) -> int:
-        """Bits of the registers in one element: both operands and the accumulator."""
-        return self.lhs.bits + self.rhs.bits + (self.accumulator_bits or 32)
-
-    @property
     def component(self) -> Component:
         """The multiply-accumulate unit of one processing element."""
         lhs_bits, rhs_bits = _signed_bits(self.lhs), _signed_bits(self.rhs)
@@ -73,11 +68,8 @@ class MultiplyAccumulate:
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """One MAC for each product; operand registers shift once with it."""
-        return (
-            Action(self.component, self.macs, Place.ELEMENT),
-            Action(Component("register", (self.lhs.bits + self.rhs.bits,)), self.macs, Place.ELEMENT),
-        )
+        """One MAC for each product; the registers around it follow from the array, not from the plan."""
+        return (Action(self.component, self.macs, Place.ELEMENT),)
 
 
 def _signed_bits(form: Format) -> int:

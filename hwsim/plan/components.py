@@ -44,8 +44,15 @@ _LABELS: dict[str, Callable[..., str]] = {
     "shift_mac": lambda a, shift, c, saturate: (
         f"{a}-bit shift-by-0..{shift} MAC into {c} bits{', saturating' if saturate else ''}"
     ),
-    "dot_product": lambda depth, a, b, c: f"{depth}-deep {a}x{b}-bit dot product into {c} bits",
+    "dot_product": lambda depth, a, b, c, saturate: (
+        f"{depth}-deep {a}x{b}-bit dot product into {c} bits{', saturating' if saturate else ''}"
+    ),
+    "shift_dot_product": lambda depth, a, shift, c, saturate: (
+        f"{depth}-deep {a}-bit shift-by-0..{shift} dot product into {c} bits{', saturating' if saturate else ''}"
+    ),
+    "float_dot_product": lambda depth, fmt: f"{depth}-deep {fmt} dot product",
     "float_mac": lambda fmt: f"{fmt} MAC",
+    "multiplexer": lambda bits: f"{bits}-bit multiplexer",
     "register": lambda bits: f"{bits}-bit register",
     "adder": lambda bits: f"{bits}-bit adder",
     "multiplier": lambda a, b: f"{a}x{b}-bit multiplier",

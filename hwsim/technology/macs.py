@@ -133,9 +133,16 @@ class Macs(Primitives):
         s = checked_widths("max_shift", max_shift, 1, 15)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         # The addend moves as the product of an a-bit and an s-bit operand does.
-        return self._shift_unit(a, s).then(
+        return self.shift_multiplier(a, s).then(
             self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate)
         )
+
+    @cached
+    def shift_multiplier(self, lhs_bits: Number, max_shift: Number) -> Cost:
+        """Return the cost of a signed shift by 0 to `max_shift`, or to zero: the product of `shift_mac`."""
+        a, s = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS), checked_widths("max_shift", max_shift, 1, 15)
+        area = self.library.law("shift_multiplier", "area_um2")(a, s)
+        return self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8))
 
     @cached
     def ternary_mac(self, lhs_bits: Number, accumulator_bits: Number) -> Cost:
@@ -149,15 +156,13 @@ class Macs(Primitives):
 
     @cached
     def dot_product(
-        self, depth: int, lhs_bits: Number, rhs_bits: Number, accumulator_bits: Number, saturate: bool = False
+        self, depth: Number, lhs_bits: Number, rhs_bits: Number, accumulator_bits: Number, saturate: bool = False
     ) -> Cost:
         """Return the cost of `depth` (1..1024) multipliers, an exact adder tree and one accumulator.
 
         At depth 1 it is `integer_mac`. Tree adders have fresh random operands; every level is one bit wider.
         """
         n = checked_widths("depth", depth, *DEPTH)
-        if n == 1:
-            return self.integer_mac(lhs_bits, rhs_bits, accumulator_bits, saturate)
         a = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS)
         b = checked_widths("rhs_bits", rhs_bits, *OPERAND_BITS)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
@@ -166,20 +171,18 @@ class Macs(Primitives):
 
     @cached
     def shift_dot_product(
-        self, depth: int, lhs_bits: Number, max_shift: Number, accumulator_bits: Number, saturate: bool = False
+        self, depth: Number, lhs_bits: Number, max_shift: Number, accumulator_bits: Number, saturate: bool = False
     ) -> Cost:
         """Return the cost of `depth` (1..1024) shift units of `shift_mac`, an exact adder tree and one accumulator."""
         n = checked_widths("depth", depth, *DEPTH)
-        if n == 1:
-            return self.shift_mac(lhs_bits, max_shift, accumulator_bits, saturate)
         a = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS)
         s = checked_widths("max_shift", max_shift, 1, 15)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
-        cost = self._tree(self._shift_unit(a, s).times(n), n, a + s)
+        cost = self._tree(self.shift_multiplier(a, s).times(n), n, a + s)
         return cost.then(self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate))
 
     @cached
-    def float_dot_product(self, depth: int, fmt: Any, accumulate: Any = "fp32") -> Cost:
+    def float_dot_product(self, depth: Number, fmt: Any, accumulate: Any = "fp32") -> Cost:
         """Return the cost of `depth` (1..1024) float multipliers, a tree of float adders and one float accumulator.
 
         At depth 1 it is `float_mac`. All adders have the accumulator's format, as in tensor cores that round once a
@@ -187,12 +190,9 @@ class Macs(Primitives):
         """
         n = checked_widths("depth", depth, *DEPTH)
         total = float_format(accumulate)
-        levels, cost = n.bit_length() - (n & (n - 1) == 0), self.float_mul(fmt).times(n)
-        adder = self.float_add(total)
-        tree = adder.times(n - 1)
-        if tree.delay_ns is not None:
-            tree = tree.replace(delay_ns=levels * tree.delay_ns)
-        return cost.then(tree).then(adder.then(self.register(FORMAT_BITS[total])).in_a_loop())
+        adder, levels = self.float_add(total), _plain(np.ceil(np.log2(n)))
+        tree = adder.times(n - 1).replace(delay_ns=None if adder.delay_ns is None else levels * adder.delay_ns)
+        return self.float_mul(fmt).times(n).then(tree).then(adder.then(self.register(FORMAT_BITS[total])).in_a_loop())
 
     @cached
     def float_mac(self, fmt: Any, accumulate: Any = "fp32") -> Cost:
@@ -255,18 +255,15 @@ class Macs(Primitives):
         clamped = adder_and_register.then(self._clamp(bits)) if saturate else adder_and_register
         return clamped.in_a_loop()
 
-    def _tree(self, products: Cost, count: int, bits: Number) -> Cost:
+    def _tree(self, products: Cost, count: Number, bits: Number) -> Cost:
         """Put an exact adder tree behind `count` products of `bits`; every level is one bit wider."""
         cost, width, left = products, bits, count
-        while left > 1:
-            cost = cost.then(self.adder(width).times(left // 2))
-            width, left = width + 1, left - left // 2
+        while np.max(left) > 1:
+            adder, pairs = self.adder(width), left // 2
+            delay = None if adder.delay_ns is None else _plain(adder.delay_ns * (pairs > 0))
+            cost = cost.then(adder.times(pairs).replace(delay_ns=delay))
+            width, left = width + 1, left - pairs
         return cost
-
-    def _shift_unit(self, bits: Number, max_shift: Number) -> Cost:
-        """Signed shift by 0 to `max_shift`, or zero."""
-        area = self.library.law("shift_multiplier", "area_um2")(bits, max_shift)
-        return self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8))
 
     def _multiplexers(self, area: Number, *, delay: Number | None) -> Cost:
         """Cost of multiplexer logic of a synthesised area, at the barrel shifter's energy density."""

@@ -86,7 +86,6 @@ def test_counts_of_a_dynamic_scheme() -> None:
         "range_scan(fp16, absmax)": 55,
         "quantizer(fp16, 8)": 55,
         "integer_mac(8, 8, 32, False)": 385,
-        "register(16)": 385,
         "dequantizer(32, fp32)": 35,
         "float_add(fp32)": 35,
     }
@@ -104,7 +103,6 @@ def test_counts_of_asymmetric_weights_by_channel_and_by_adders() -> None:
     assert counts(channel) == {
         "quantizer(fp32, 8)": 55,
         "integer_mac(8, 8, 32, False)": 385 + 55,  # one more column against ones
-        "register(16)": 385,
         "multiplier(9, 32)": 35,
         "adder(32)": 35,
         "requantizer(fixed, 32, 32, True)": 35,

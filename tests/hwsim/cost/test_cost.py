@@ -200,8 +200,97 @@ def test_a_machine_for_several_layers_builds_each_component_once() -> None:
     assert both.total_um2 == area(plans[:1], base, TECHNOLOGY).total_um2
     mixed = hwsim.lower(weight_layer(), Scheme.load("fp16"), base)
     wider = area([plans[0], mixed], base, TECHNOLOGY)
-    added = TECHNOLOGY.float_mac("fp16").area_um2 + TECHNOLOGY.register(32).area_um2
+    # the operand registers of 16 bits become those of 32
+    added = TECHNOLOGY.float_mac("fp16").area_um2 + TECHNOLOGY.register(16).area_um2
     close(wider.total_um2 - both.total_um2, 6 * added)
+
+
+def test_sums_for_zero_points_are_as_wide_as_the_longest_and_built_once() -> None:
+    """Reductions of 11 and 200: sums of 8 + 4 and 8 + 8 bits at each of three rows."""
+    scheme = Scheme.load("w8a8-asym-weight").replace(zero_point_sums="adders")
+    base = machine()
+    plans = [hwsim.lower(weight_layer(k=k), scheme, base) for k in (11, 200)]
+    for several in (plans, plans[::-1]):
+        edge = area(several, base, TECHNOLOGY).parts()["edge_um2"]
+        close(edge, 3 * (TECHNOLOGY.adder(16).area_um2 + TECHNOLOGY.register(16).area_um2))
+
+
+def test_stages_of_one_pipeline_have_units_of_their_own() -> None:
+    """Partial sums are added up in fp32, then the bias is: two adders a lane; scans and quantizers share theirs."""
+    base = machine()
+    plan = hwsim.lower(weight_layer(k=256), Scheme.load("w4a8-g128"), base)
+    lane = {line.what: line.count for line in area([plan], base, TECHNOLOGY).built if line.place == "lane"}
+    assert lane["fp32 adder"] == 2 * 2
+    assert lane["fp16 to 8-bit quantizer"] == 2
+
+
+def test_the_widest_unit_serves_narrow_formats_if_asked_to() -> None:
+    base = machine()
+    plans = [hwsim.lower(weight_layer(k=256), Scheme.load(name), base) for name in ("w4a8-g128", "w8a8-dynamic")]
+    beside, shared = area(plans, base, TECHNOLOGY), area(plans, base, TECHNOLOGY, widest=True)
+    close(beside.total_um2 - shared.total_um2, 6 * TECHNOLOGY.integer_mac(8, 4, 32).area_um2)
+
+
+def test_area_has_a_band() -> None:
+    built = Reading(weight_layer(), "w8a8-static").built
+    assert built.low_um2 <= built.total_um2 < built.high_um2
+    close(built.high_um2, math.fsum(line.high_um2 for line in built.built))
+
+
+def test_a_deep_element_is_a_dot_product_unit() -> None:
+    """Depth 4 on 5 x 11 x 7: three uses a result, of 4, 4 and 3 products; 12 - 11 products rest."""
+    t = TECHNOLOGY
+    got = Reading(weight_layer(), "w8a8-static", array__dot_depth=4)
+    unit = t.dot_product(4, 8, 8, 32)
+    spent = 35 * 3 * (unit.energy_pj + t.register(4 * 16).energy_pj) - 35 * t.multiplier(8, 8).energy_pj
+    close(got.energy.mac_pj, spent)
+    close(got.built.parts()["array_um2"], 6 * (unit.area_um2 + t.register(64).area_um2))
+    idle = got.timing.compute_cycles * 6 - 35 * 3
+    close(got.energy.clock_pj, idle * t.register(64 + 32).idle_pj)
+    four = Reading(weight_layer(), "w8a8-static", array__rows=12)
+    assert got.built.parts()["array_um2"] < four.built.parts()["array_um2"]
+
+
+@pytest.mark.parametrize("scheme", ["pow2", "fp16", "w8a8-static"])
+def test_units_of_every_kind_can_be_deep(scheme: str) -> None:
+    one, two = Reading(weight_layer(k=12), scheme), Reading(weight_layer(k=12), scheme, array__dot_depth=2)
+    assert one.built.parts()["array_um2"] < two.built.parts()["array_um2"] < 2 * one.built.parts()["array_um2"]
+    assert two.energy.mac_pj < one.energy.mac_pj
+
+
+def test_held_weights_move_when_they_are_loaded() -> None:
+    """3 x 2 elements, k = 11 and n = 7: 77 weights enter once and pass (3 + 1) / 2 registers."""
+    t = TECHNOLOGY
+    got = Reading(weight_layer(), "w8a8-static", array__dataflow="weight_stationary")
+    assert got.timing.schedule.rhs_streams == 1
+    byte = t.register(8)
+    held, moved = 385 * byte.idle_pj, 77 * 2 * (byte.energy_pj - byte.idle_pj)
+    close(got.energy.mac_pj, 385 * (t.integer_mac(8, 8, 32).energy_pj + byte.energy_pj) + held + moved)
+    close(got.built.parts()["array_um2"], 6 * (t.integer_mac(8, 8, 32).area_um2 + t.register(16).area_um2))
+
+
+def test_a_second_register_for_the_next_weights_has_area_and_energy() -> None:
+    t = TECHNOLOGY
+    changes = {"array__dataflow": "weight_stationary"}
+    one = Reading(weight_layer(), "w8a8-static", **changes)
+    two = Reading(weight_layer(), "w8a8-static", array__double_buffered=True, **changes)
+    byte = t.register(8)
+    close(two.built.total_um2 - one.built.total_um2, 6 * byte.area_um2)
+    more = 385 * byte.idle_pj + 77 * (byte.energy_pj - byte.idle_pj)
+    close(two.energy.mac_pj - one.energy.mac_pj, more)
+    still = {"array__double_buffered": True}
+    assert (
+        Reading(weight_layer(), "w8a8-static", **still).built.total_um2
+        == Reading(weight_layer(), "w8a8-static").built.total_um2
+    )
+
+
+def test_sums_that_leave_through_their_neighbours_pass_multiplexers() -> None:
+    """Three rows: a sum of 32 bits passes two multiplexers on its way out."""
+    t = TECHNOLOGY
+    bus, shift = (Reading(weight_layer(), "w8a8-static", array__drain=drain) for drain in ("bus", "shift"))
+    close(shift.built.total_um2 - bus.built.total_um2, 6 * t.multiplexer(32).area_um2)
+    close(shift.energy.mac_pj - bus.energy.mac_pj, 35 * 2 * t.multiplexer(32).energy_pj)
 
 
 def test_an_unknown_component_is_refused_and_never_free() -> None:
