@@ -1,5 +1,7 @@
+from .cycles import Schedule as Schedule
 from .cycles import Timing as Timing
 from .cycles import closed_form as closed_form
+from .cycles import read_time as read_time
 from .event_driven import EventRun as EventRun
 from .event_driven import run_events as run_events
 from .models import timing_row as timing_row
@@ -7,8 +9,8 @@ from .profiles import ScaleSimReport as ScaleSimReport
 from .profiles import scalesim_report as scalesim_report
 from .register_level import ArrayRun as ArrayRun
 from .register_level import run_array as run_array
-from .tiling import Schedule as Schedule
-from .tiling import schedule as schedule
+from .work import Machine as Machine
+from .work import Work as Work
 from .timeline import Interval as Interval
 from .timeline import chrome_trace as chrome_trace
 from .timeline import timeline_frame as timeline_frame

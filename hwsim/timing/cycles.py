@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim import plan as steps
-from hwsim.timing.tiling import Number, Schedule, port_bits, schedule
+from hwsim.timing.folds import folds_of
+from hwsim.timing.numbers import Number, minimum, round_up, where
+from hwsim.timing.pace import Busy, Pace
+from hwsim.timing.tiling import Tiling, best_tiling, require_tiles
+from hwsim.timing.work import Machine, Work, lane_elements
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from hwsim.plan import Plan, Step
+    from hwsim.plan import Plan
+    from hwsim.timing.folds import Folds
+
+__all__ = ["BOUNDS", "Schedule", "Timing", "Traffic", "closed_form", "lane_elements", "read_time"]
+
+BOUNDS = ("compute", "dram", "sram", "vector", "scan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,46 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Folds of the array and movements of the operands for one layer.
+
+    Parameters
+    ----------
+    folds, compute_cycles
+        Passes of the array, and its cycles over all of them.
+    lhs_fetches, rhs_fetches
+        Times each operand comes from DRAM.
+    lhs_streams, rhs_streams
+        Times each operand is read from its buffer into the array.
+    sum_writes, sum_reads
+        Times each result is written to and read from the output buffer as an unfinished sum.
+    row_tiles, column_tiles
+        Cuts of the result in the order of the machine: by the array, or along the moving operand by its chunks.
+    block_rows, block_columns
+        Tiles of the result that are made together from operands on chip.
+    keeps
+        Operand that stays for all blocks of its rows or columns: 1 is lhs, 2 is rhs, 0 neither.
+    parts
+        Pieces of the reduction that a block is made in, one after the other.
+    """
+
+    folds: Number
+    compute_cycles: Number
+    lhs_fetches: Number
+    rhs_fetches: Number
+    lhs_streams: Number
+    rhs_streams: Number
+    sum_writes: Number
+    sum_reads: Number
+    row_tiles: Number
+    column_tiles: Number
+    block_rows: Number
+    block_columns: Number
+    keeps: Number
+    parts: Number
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Cycles and movements of one layer.
 
@@ -48,7 +97,7 @@ class Timing:
         Everything else: ``total_cycles - compute_cycles``.
     bound
         What sets the pace: ``compute``, ``dram``, ``sram`` or ``vector``; ``scan`` if the barrier of a range
-        scan takes longer than any of them.
+        scan takes longer than any of them. Of columns the place in `BOUNDS`.
     utilization
         MACs over what the array could do in `total_cycles`.
     dram
@@ -70,122 +119,103 @@ class Timing:
     repeats: dict[steps.Per, Number]
 
 
-def lane_elements(step: Step, repeats: dict[steps.Per, Number]) -> Number:
-    """Elements that a step passes through the vector unit.
-
-    Corrections, bias and the final scaling of one result are stages of one pipeline and count once.
-    """
-    match step:
-        case steps.ScanRange() | steps.Quantize() | steps.DequantizeWeights():
-            return sum(a.count * repeats[a.per] for a in step.actions[:1])
-        case steps.Migrate():
-            return 0 if step.folded else step.elements * repeats[steps.Per.LHS_FETCH]
-        case steps.RescalePartialSums() | steps.Requantize() | steps.Dequantize():
-            return step.count
-        case (
-            steps.Decode()
-            | steps.MultiplyAccumulate()
-            | steps.SumForZeroPoint()
-            | steps.CorrectZeroPoints()
-            | steps.AddBias()
-        ):
-            return 0
-
-
 def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
-    """Cycles of one layer.
-
-    .. math:: t = barrier + latency + max(t_{dram}, first + max(t_{array}, t_{vector}, t_{sram}) + last)
-
-    All transfers share one DRAM port, so that no total is below ``traffic / bandwidth``; the transfers of the
-    first tile's operands and the last tile's results are exposed, and all those of an operand whose buffer is not
-    double-buffered. What the barrier of a range scan has read and scanned is not in the terms after it.
+    """Cycles of one layer on one accelerator; see `read_time`.
 
     Raises
     ------
     ValueError
         If a buffer can not hold the tile of one fold.
     """
-    plan_schedule = schedule(plan, accelerator)
-    memories, bandwidth = accelerator.memories, accelerator.dram_bits_per_cycle
-    repeats: dict[steps.Per, Number] = {
-        steps.Per.CALL: 1,
-        steps.Per.LHS_FETCH: plan_schedule.lhs_fetches,
-        steps.Per.RHS_FETCH: plan_schedule.rhs_fetches,
-        steps.Per.RHS_STREAM: plan_schedule.rhs_streams,
-    }
-    scans = [step for step in plan.steps if isinstance(step, steps.ScanRange)]
-    off_chip = _dram_traffic(plan, plan_schedule, scans, memories.activation.capacity_bytes * 8)
-    buffers = _traffic(plan, plan_schedule)
-    weights = plan.rhs.total_dram_bits * plan_schedule.rhs_fetches if plan.layer.rhs_kind == "weight" else 0
-    dram = accelerator.dram_cycles(off_chip.total_bits - weights, weights)
-    vector = sum(lane_elements(step, repeats) for step in plan.steps) / accelerator.vector.lanes
-    sram = np.maximum.reduce(
-        [np.asarray(traffic.total_bits / getattr(memories, name).bits_per_cycle) for name, traffic in buffers.items()]
-    )
-    barrier = sum(
-        scan.barrier_elements * np.maximum(1 / accelerator.vector.lanes, scan.source.bits / bandwidth) for scan in scans
-    )
-    compute = plan_schedule.compute_cycles
-    # What the barrier has read and scanned is neither read nor scanned again.
-    scanned = sum(scan.barrier_elements * scan.source.bits for scan in scans)
-    rest = accelerator.dram_cycles(off_chip.total_bits - weights - scanned, weights)
-    working = vector - sum(scan.barrier_elements for scan in scans) / accelerator.vector.lanes
-    exposed = np.minimum(_exposed_cycles(plan, plan_schedule, accelerator), rest)
-    latency = memories.dram.latency_ns / accelerator.cycle_ns
-    total = np.ceil(barrier + latency + np.maximum(rest, exposed + np.maximum.reduce([compute, working, sram])))
-    bounds = np.stack(np.broadcast_arrays(compute, dram, sram, vector, barrier))
-    names = np.array(["compute", "dram", "sram", "vector", "scan"])
-    bound = names[np.argmax(bounds, axis=0)]
-    elements = accelerator.elements
-    single = np.ndim(total) == 0
+    work, machine = Work.of(plan), Machine.of(accelerator)
+    require_tiles(work, machine)
+    return read_time(work, machine)
+
+
+def read_time(work: Work, machine: Machine) -> Timing:
+    """Cycles of one design point, or of columns of them.
+
+    .. math:: t = barrier + latency + max(t_{dram}, ends + max(t_{vector}, first + max(t_{array}, t_{sram}) + head))
+
+    All transfers share one DRAM port, so that no total is below ``traffic / bandwidth``. `ends` are the transfers of
+    the first fold's operands and the last fold's results, which nothing hides, and all those of an operand whose
+    buffer is not double-buffered; `first` is what prepares the first operands, and `head` what the folds that meet
+    a kept operand for the first time wait for it. What the barrier of a range scan has read and scanned is in no
+    other term.
+
+    Parameters
+    ----------
+    work, machine
+        Whose buffers hold the tile of one fold, in every row.
+    """
+    folds = folds_of(work, machine)
+    pace = Pace(work, machine, folds)
+    tiling = best_tiling(work, machine, folds, pace)
+    busy = pace.busy(tiling)
+    total = round_up(pace.barrier + machine.latency_cycles + pace.cycles(tiling))
+    schedule = _schedule(folds, pace, tiling, busy.compute)
     return Timing(
-        schedule=plan_schedule,
-        compute_cycles=compute,
-        total_cycles=int(total) if single else total,
-        stall_cycles=int(total) - compute if single else total - compute,
-        bound=str(bound) if single else bound,
-        utilization=float(plan.mac.macs / (elements * total)) if single else plan.mac.macs / (elements * total),
-        dram=off_chip,
-        buffers=buffers,
-        repeats=repeats,
+        schedule=schedule,
+        compute_cycles=busy.compute,
+        total_cycles=total,
+        stall_cycles=total - busy.compute,
+        bound=_bound(busy, pace.barrier),
+        utilization=work.macs / (machine.elements * total),
+        dram=Traffic(pace.operand_bits(tiling) + work.bias_bits + pace.again_bits, pace.write_bits),
+        buffers=_buffers(pace, schedule),
+        repeats={
+            steps.Per.CALL: 1,
+            steps.Per.LHS_FETCH: schedule.lhs_fetches,
+            steps.Per.RHS_FETCH: schedule.rhs_fetches,
+            steps.Per.RHS_STREAM: schedule.rhs_streams,
+        },
     )
 
 
-def _exposed_cycles(plan: Plan, tiling: Schedule, accelerator: Accelerator) -> Number:
-    """Cycles that the array waits: for the first tile's operands, single-buffered ones, and the last results."""
-    memories = accelerator.memories
-    lhs, rhs = tiling.first_lhs_bits, tiling.first_rhs_bits
-    if not memories.activation.double_buffered:
-        lhs = lhs + plan.lhs.total_dram_bits * tiling.lhs_fetches
-    if not memories.weight.double_buffered:
-        rhs = rhs + plan.rhs.total_dram_bits * tiling.rhs_fetches
-    return accelerator.dram_cycles(*port_bits(plan, lhs, rhs)) + accelerator.dram_cycles(tiling.last_tile_bits)
+def _schedule(folds: Folds, pace: Pace, tiling: Tiling, compute: Number) -> Schedule:
+    """Order and counts of a tiling."""
+    lhs_streams, rhs_streams = pace.streams(tiling)
+    passes = pace.passes(tiling)
+    rows, columns = folds.row_tiles, folds.column_tiles
+    match folds.machine.dataflow:
+        case "weight_stationary":
+            rows = tiling.repeats
+        case "input_stationary":
+            columns = tiling.repeats
+    return Schedule(
+        folds=folds.count(tiling.repeats),
+        compute_cycles=compute,
+        lhs_fetches=tiling.lhs_fetches,
+        rhs_fetches=tiling.rhs_fetches,
+        lhs_streams=lhs_streams,
+        rhs_streams=rhs_streams,
+        sum_writes=passes,
+        sum_reads=passes - 1,
+        row_tiles=rows,
+        column_tiles=columns,
+        block_rows=minimum(tiling.block_rows, rows),
+        block_columns=minimum(tiling.block_columns, columns),
+        keeps=tiling.keeps,
+        parts=tiling.parts,
+    )
 
 
-def _dram_traffic(plan: Plan, tiling: Schedule, scans: list[steps.ScanRange], activation_bits: int) -> Traffic:
-    """Bits read and written: each operand as often as it is fetched, and again for a scan that it outgrows."""
-    read = plan.lhs.total_dram_bits * tiling.lhs_fetches + plan.rhs.total_dram_bits * tiling.rhs_fetches
-    if plan.bias is not None:
-        read = read + plan.bias.total_dram_bits
-    for scan in scans:
-        # The scanned part stays in the buffer until it is quantized; a larger one is read a second time.
-        stored = plan.lhs if scan.operand == "lhs" else plan.rhs
-        read = read + (scan.barrier_elements * stored.dram_bits > activation_bits) * stored.total_dram_bits
-    return Traffic(read_bits=read, write_bits=plan.out.total_dram_bits)
+def _bound(busy: Busy, barrier: Number) -> Number:
+    """Resource that is busy longest, the first of equals."""
+    most: Number = busy.compute
+    place: Number = 0
+    for index, cycles in enumerate((busy.dram, busy.sram, busy.vector, barrier), 1):
+        longer = cycles > most
+        most, place = where(longer, cycles, most), where(longer, index, place)
+    return place if type(place) is np.ndarray else BOUNDS[place]
 
 
-def _traffic(plan: Plan, tiling: Schedule) -> dict[str, Traffic]:
+def _buffers(pace: Pace, schedule: Schedule) -> dict[str, Traffic]:
     """Bits read from and written to each buffer."""
-    lhs = plan.lhs.elements * plan.lhs.sram_bits
-    rhs = plan.rhs.elements * plan.rhs.sram_bits
-    sums = plan.out.elements * (plan.mac.accumulator_bits or 32)
-    results = plan.out.elements * plan.out.sram_bits
+    unfinished = pace.sums_inside * schedule.sum_reads
     return {
-        "activation": Traffic(read_bits=lhs * tiling.lhs_streams, write_bits=lhs * tiling.lhs_fetches),
-        "weight": Traffic(read_bits=rhs * tiling.rhs_streams, write_bits=rhs * tiling.rhs_fetches),
+        "activation": Traffic(pace.lhs_inside * schedule.lhs_streams, pace.lhs_inside * schedule.lhs_fetches),
+        "weight": Traffic(pace.rhs_inside * schedule.rhs_streams, pace.rhs_inside * schedule.rhs_fetches),
         # unfinished sums, then the result written once and read once on its way to DRAM
-        "output": Traffic(
-            read_bits=sums * tiling.sum_reads + results, write_bits=sums * (tiling.sum_writes - 1) + results
-        ),
+        "output": Traffic(unfinished + pace.results_inside, unfinished + pace.results_inside),
     }

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwsim.timing.tiling import ceil_div
+from hwsim.timing.numbers import ceil_div
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Array

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hwsim.timing.tiling import ceil_div
+from hwsim.timing.numbers import ceil_div
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.plan import Plan
-    from hwsim.timing.tiling import Schedule
+    from hwsim.timing.cycles import Schedule
 
 
 KEEPS = {"lhs": 1, "rhs": 2}
