@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple
 
 from quant.formats import FloatArray, IntArray
 
@@ -80,7 +77,8 @@ class Profile:
     encode
         Real scales to the numbers that the profile computes with.
     apply
-        ``apply(acc, encoding, zero_point, bias)``: int64 results before the clamp; all broadcast to `acc`.
+        ``apply(acc, encoding, zero_point, bias)``: int64 results before the clamp; all broadcast to `acc`, an int64
+        array or a recorded element.
     accumulator_bits
         Width of the accumulators that the profile reads.
     real_bias
@@ -93,6 +91,6 @@ class Profile:
     source: str
     evidence: str
     encode: Callable[[FloatArray], Encoding]
-    apply: Callable[[IntArray, Encoding, IntArray, FloatArray | None], npt.NDArray[np.int64]]
+    apply: Callable[[Any, Encoding, IntArray, FloatArray | None], Any]
     accumulator_bits: int = 32
     real_bias: bool = False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from quant.formats import FloatArray, IntArray, IntFormat
 
 from .encodings import Encoding, RealScale, ScalePair
+from .recording import FLOAT32, call
 
-IntResult = npt.NDArray[np.int64]
+Elements = Any
+"""Accumulators and what becomes of them: int64 arrays, or the `Term` of one element that is being recorded."""
 
 _FAR = float(1 << 40)
 
@@ -47,33 +51,29 @@ def _check(rounded: FloatArray, scale: FloatArray) -> None:
         raise ValueError(msg)
 
 
-def float64_away(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> IntResult:
+def float64_away(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float64 and round ties away from zero, equation (31)."""
     product = acc.astype(np.float64) * _real(encoding)
     return _integers(round_away(product)) + zero_point
 
 
-def float32_even(acc: IntArray, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> IntResult:
+def float32_even(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float32, round ties to even, then add the zero point, equation (32)."""
     product = acc.astype(np.float32) * _real(encoding)
     return _integers(np.rint(product)) + zero_point
 
 
-def float32_zero_point_first(
-    acc: IntArray, encoding: Encoding, zero_point: IntArray, _: FloatArray | None
-) -> IntResult:
+def float32_zero_point_first(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float32, add the zero point in float32, round ties to even, equation (33)."""
     return _integers(np.rint(acc.astype(np.float32) * _real(encoding) + zero_point.astype(np.float32)))
 
 
-def float64_zero_point_first(
-    acc: IntArray, encoding: Encoding, zero_point: IntArray, _: FloatArray | None
-) -> IntResult:
+def float64_zero_point_first(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float64, add the zero point, round ties to even, equation (33)."""
     return _integers(np.rint(acc.astype(np.float64) * _real(encoding) + zero_point))
 
 
-def float32_real_bias(acc: IntArray, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> IntResult:
+def float32_real_bias(acc: Elements, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> Elements:
     """Add a float32 bias in units of the accumulator, then as `float32_even`, equation (34)."""
     total = acc.astype(np.float32)
     if bias is not None:
@@ -81,7 +81,7 @@ def float32_real_bias(acc: IntArray, encoding: Encoding, zero_point: IntArray, b
     return _integers(np.rint(total * _real(encoding))) + zero_point
 
 
-def two_scales(acc: IntArray, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> IntResult:
+def two_scales(acc: Elements, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> Elements:
     """Multiply by the column scale, then by the row scale; a bias joins by fused multiply-add, equation (35)."""
     if not isinstance(encoding, ScalePair):
         msg = f"encoding must be a ScalePair, not {type(encoding).__name__}"
@@ -89,10 +89,13 @@ def two_scales(acc: IntArray, encoding: Encoding, zero_point: IntArray, bias: Fl
     columns = acc.astype(np.float32) * encoding.columns
     if bias is None:
         return _integers(np.rint(columns * encoding.rows)) + zero_point
-    return _integers(np.rint(fused_multiply_add(encoding.rows, columns, bias))) + zero_point
+    fused = call("fused_multiply_add", FLOAT32, encoding.rows, columns, bias)
+    if fused is None:
+        return _integers(np.rint(fused_multiply_add(encoding.rows, columns, bias))) + zero_point
+    return _integers(np.rint(fused)) + zero_point
 
 
-def round_away(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def round_away(x: Elements) -> Elements:
     """Round float64 to integers, ties away from zero, as C's ``round``.
 
     Examples
@@ -102,7 +105,7 @@ def round_away(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     whole = np.trunc(x)
     # The rest is exact, so adding 0.5 first, which rounds, is avoided.
-    return whole + np.where(np.abs(x - whole) >= 0.5, np.copysign(1.0, x), 0.0)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.where(x < 0, -1.0, 1.0), 0.0)
 
 
 def fused_multiply_add(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -138,9 +141,9 @@ def _real(encoding: Encoding) -> FloatArray:
     return encoding.value
 
 
-def _integers(x: FloatArray) -> IntResult:
+def _integers(x: Elements) -> Elements:
     """Convert rounded floats; what is far outside every output format becomes a far integer, and saturates."""
-    return np.asarray(np.clip(x, -_FAR, _FAR).astype(np.int64))
+    return np.clip(x, -_FAR, _FAR).astype(np.int64)
 
 
 _FLOAT32_RULES = frozenset({"R5", "R6", "R7", "R8", "R9", "R9b", "R10", "R11", "H1"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,16 @@ from quant.formats import FloatArray, IntArray, IntFormat
 
 from .encodings import Convertor, Encoding, FixedPoint, Profile, RealScale, ScalePair
 from .profiles import requantization_profile
+from .recording import Record
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
+"""Elements that the numpy path takes at once, so that what lies between stays in a cache."""
+
+LARGE = 1 << 20
+"""Elements from which a compiled loop pays for loading numba."""
+SOME = 1 << 14
+"""Elements from which it pays once numba is there."""
+
 _INT8 = IntFormat(8)
 
 
@@ -76,19 +85,24 @@ def requantize(
     form = IntFormat.parse(output) if isinstance(output, str) else output
     chosen = requantization_profile(profile)
     values = np.asarray(acc)
-    _check_integers("acc", values, chosen.accumulator_bits)
+    if values.dtype.kind not in "iu":
+        msg = f"acc must hold integers, not {values.dtype}"
+        raise TypeError(msg)
     zero = np.asarray(zero_point)
     _check_inside("zero_point", zero, form)
     lo, hi = _bounds(clamp, form)
-    encoding = _encode(scale, chosen)
-    real_bias: FloatArray | None = None
-    if bias is not None and chosen.real_bias:
-        real_bias = np.asarray(bias, np.float32)
-        _spread("bias", real_bias, values.shape)
-    elif bias is not None:
-        values = _add_bias(values, np.asarray(bias), chosen.accumulator_bits)
-    encoding = _checked_encoding(encoding, values.shape)
+    encoding = _checked_encoding(_encode(scale, chosen), values.shape)
     _spread("zero_point", zero, values.shape)
+    added = None if bias is None else _checked_bias(np.asarray(bias), chosen, values.shape)
+    if values.size >= (SOME if "numba" in sys.modules else LARGE):
+        out = _compiled(values, encoding, zero.astype(np.int64), added, chosen, (lo, hi), form)
+        if out is not None:
+            return out
+    _check_inside("acc", values, IntFormat(chosen.accumulator_bits))
+    real_bias = added if chosen.real_bias else None
+    if added is not None and real_bias is None:
+        values = values.astype(np.int64) + added
+        _check_inside("acc + bias", values, IntFormat(chosen.accumulator_bits))
     flat = np.atleast_1d(values)
     out = np.empty(flat.shape, form.dtype)
     rows = max(1, _CHUNK // max(1, flat[:1].size))
@@ -103,6 +117,32 @@ def requantize(
             )
             out[cut] = np.clip(result, lo, hi)
     return out.reshape(values.shape)
+
+
+def _compiled(
+    values: IntArray,
+    encoding: Encoding,
+    zero: IntArray,
+    bias: npt.NDArray[Any] | None,
+    profile: Profile,
+    clamp: tuple[int, int],
+    form: IntFormat,
+) -> IntArray | None:
+    """Requantize in one pass; None if that must be done, or refused, with a look at every value."""
+    if values.dtype == np.uint64:
+        return None
+    from .compiled import run  # noqa: PLC0415 numba only where it pays
+
+    bits = profile.accumulator_bits
+    record = Record(1 << (bits - 1))
+    x = record.element(bits, values.dtype)
+    if bias is not None and not profile.real_bias:
+        x = record.fitting(x + bias.astype(np.int64), bits)
+    try:
+        result = profile.apply(x, encoding, zero, bias if profile.real_bias else None)
+    except ValueError:
+        return None
+    return run(record, result, values, *clamp, form.dtype)
 
 
 def output_multiplier(
@@ -200,29 +240,29 @@ def _bounds(clamp: tuple[int, int] | None, form: IntFormat) -> tuple[int, int]:
     return lo, hi
 
 
-def _check_integers(name: str, x: npt.NDArray[Any], bits: int) -> None:
-    if x.dtype.kind not in "iu":
-        msg = f"{name} must hold integers, not {x.dtype}"
-        raise TypeError(msg)
-    if 8 * x.dtype.itemsize > bits or (x.dtype.kind == "u" and 8 * x.dtype.itemsize == bits):
-        _check_inside(name, x, IntFormat(bits))
-
-
 def _check_inside(name: str, x: npt.NDArray[Any], form: IntFormat) -> None:
     if x.dtype.kind not in "iu":
         msg = f"{name} must hold integers, not {x.dtype}"
         raise TypeError(msg)
+    if x.dtype.itemsize * 8 + (x.dtype.kind == "u") <= form.bits and form.signed and not form.narrow:
+        return  # no value of this type is outside
     if not form.contains(x):
         worst = int(x.max()) if int(x.max()) > form.hi else int(x.min())
         msg = f"{name} must lie in {form.name} ({form.lo}..{form.hi}), not {worst}"
         raise ValueError(msg)
 
 
-def _add_bias(values: IntArray, bias: npt.NDArray[Any], bits: int) -> IntArray:
-    _check_integers("bias", bias, bits)
-    total: IntArray = values.astype(np.int64) + _spread("bias", bias, values.shape)
-    _check_inside("acc + bias", total, IntFormat(bits))
-    return total
+def _checked_bias(bias: npt.NDArray[Any], profile: Profile, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if profile.real_bias:
+        with np.errstate(over="ignore"):
+            bias = bias.astype(np.float32)
+        if not np.all(np.isfinite(bias)):
+            msg = f"bias must be finite, not {bias[~np.isfinite(bias)].flat[0]}"
+            raise ValueError(msg)
+    else:
+        _check_inside("bias", bias, IntFormat(profile.accumulator_bits))
+    _spread("bias", bias, shape)
+    return bias
 
 
 def _spread(name: str, x: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -282,6 +282,8 @@ ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "acc + bias must lie in int32 (-2147483648..2147483647), not 2147483648",
     ),
+    ({"bias": [np.nan], "profile": "torch-linear"}, ValueError, "bias must be finite, not nan"),
+    ({"bias": [1e39], "profile": "torch-linear"}, ValueError, "bias must be finite, not inf"),
     ({"bias": [1, 2]}, ValueError, "bias must broadcast to the accumulators (3,), not have shape (2,)"),
     (
         {"scale": FixedPoint(np.array(3), np.array(0), 16)},
