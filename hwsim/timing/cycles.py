@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim import plan as steps
 from hwsim.timing.folds import folds_of
-from hwsim.timing.numbers import Number, minimum, round_up, where
+from hwsim.timing.numbers import Number, maximum, minimum, round_up, where
 from hwsim.timing.pace import Busy, Pace
 from hwsim.timing.tiling import Tiling, best_tiling, require_tiles
 from hwsim.timing.work import Machine, Work, lane_elements
@@ -106,6 +106,13 @@ class Timing:
         Traffic of the buffers, by name as in `Memories`.
     repeats
         How often the actions of each `Per` happen.
+    dram_cycles
+        That the port is busy in all.
+    port_cycles, exposed_cycles, busy_cycles
+        After barrier and latency, those of the port, of its transfers that nothing hides, and of the busiest other
+        resource: the layer takes ``max(port, exposed + busy)`` then.
+    first_weight_cycles
+        Transfer of the first fold's weights.
     """
 
     schedule: Schedule
@@ -117,6 +124,11 @@ class Timing:
     dram: Traffic
     buffers: dict[str, Traffic]
     repeats: dict[steps.Per, Number]
+    dram_cycles: Number
+    port_cycles: Number
+    exposed_cycles: Number
+    busy_cycles: Number
+    first_weight_cycles: Number
 
 
 def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
@@ -152,7 +164,8 @@ def read_time(work: Work, machine: Machine) -> Timing:
     pace = Pace(work, machine, folds)
     tiling = best_tiling(work, machine, folds, pace)
     busy = pace.busy(tiling)
-    total = round_up(pace.barrier + machine.latency_cycles + pace.cycles(tiling))
+    port, exposed, rest = pace.waits(tiling)
+    total = round_up(pace.barrier + machine.latency_cycles + maximum(port, exposed + rest))
     schedule = _schedule(folds, pace, tiling, busy.compute)
     return Timing(
         schedule=schedule,
@@ -169,6 +182,11 @@ def read_time(work: Work, machine: Machine) -> Timing:
             steps.Per.RHS_FETCH: schedule.rhs_fetches,
             steps.Per.RHS_STREAM: schedule.rhs_streams,
         },
+        dram_cycles=busy.dram,
+        port_cycles=port,
+        exposed_cycles=exposed,
+        busy_cycles=rest,
+        first_weight_cycles=pace.first_weight_cycles,
     )
 
 

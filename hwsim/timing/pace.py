@@ -63,6 +63,7 @@ class Pace:
         rows, columns = minimum(work.m, machine.rows), minimum(work.n, machine.columns)
         depth = work.k if machine.dataflow == "output_stationary" else ceil_div(work.k, folds.passes)
         lhs_bits, rhs_bits = depth * rows * work.lhs.dram_bits, depth * columns * work.rhs.dram_bits
+        self.first_weight_cycles = self._ports(0, rhs_bits) if work.rhs_is_weight else 0
         self.first_cycles = self._ports(maximum(lhs_bits - self.scanned_bits, 0), rhs_bits)
         slots = plus(
             plus(0, work.lhs_slots, depth * rows / work.lhs.elements),
@@ -122,7 +123,12 @@ class Pace:
         )
 
     def cycles(self, tiling: Tiling) -> Number:
-        """Cycles after barrier and latency.
+        """Cycles after barrier and latency."""
+        port, exposed, rest = self.waits(tiling)
+        return maximum(port, exposed + rest)
+
+    def waits(self, tiling: Tiling) -> tuple[Number, Number, Number]:
+        """Cycles of the port, cycles that the rest of the machine waits for it, and cycles of that rest.
 
         The port is busy all the time; or the array is, once the operands of the first fold are there and prepared,
         until the last results leave; or the lanes are, once those operands are there.
@@ -135,8 +141,7 @@ class Pace:
             ends = ends + self._ports(self.lhs_bits * tiling.lhs_fetches, 0)
         if not machine.weight.double_buffered:
             ends = ends + self._ports(0, self.rhs_bits * tiling.rhs_fetches)
-        ends = minimum(ends + self.last_cycles, busy.dram)
-        return maximum(busy.dram, ends + maximum(busy.vector, array + self.late_cycles))
+        return busy.dram, minimum(ends + self.last_cycles, busy.dram), maximum(busy.vector, array + self.late_cycles)
 
     def head_cycles(self, tiling: Tiling) -> Number:
         """Cycles by which the array is late while it meets the tiles of the first chunk for the first time.
