@@ -82,6 +82,11 @@ class Technology(Lookups):
         return self.scaling.voltage_v or self.node.voltage_v
 
     @property
+    def fo4_ns(self) -> float:
+        """Delay of an inverter that drives four, the yardstick of paths, of the library behind the delays."""
+        return self.library.fo4_ps * 1e-3 * self.scaling.delay
+
+    @property
     def caveats(self) -> tuple[str, ...]:
         """What a reader of its numbers must know, the scaling warning first."""
         warning = (self.scaling.warning,) if self.scaling.warning else ()
