@@ -111,7 +111,7 @@ class OperandSpec(Document):
     momentum: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
     rounding: SpecRounding = "half_even"
     seed: Annotated[int, pydantic.Field(ge=1, strict=True)] | None = None
-    random_bits: Annotated[int, pydantic.Field(ge=3, le=24, strict=True)] | None = None
+    random_bits: Annotated[int, pydantic.Field(ge=4, le=24, strict=True)] | None = None
     scale_format: ScaleName = "fp32"
     integer_bits: Annotated[int, pydantic.Field(ge=1, le=16, strict=True)] | None = None
     power: Literal["floor", "ceil", "even", "rceil"] | None = None

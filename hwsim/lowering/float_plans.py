@@ -20,7 +20,7 @@ def float_plan(layer: Layer, scheme: Scheme, lhs: Operand, rhs: Operand) -> Plan
     steps: list[Step] = []
     stored = Stored(rhs.elements, carrier.bits, carrier.bits)
     if rhs.spec is not None and isinstance(carrier, FloatFormat):
-        steps.append(DequantizeWeights(rhs.elements, rhs.spec.integer_format, carrier))
+        steps.append(DequantizeWeights(rhs.elements, rhs.spec, carrier))
         stored = Stored(rhs.elements, rhs.spec.integer_format.bits, carrier.bits, rhs.overhead_bits)
     steps.append(
         MultiplyAccumulate(gemm.batch, gemm.m, gemm.k, gemm.n, (0,), carrier, carrier, accumulator_bits=0, unit="float")

@@ -13,12 +13,21 @@ from hwsim.plan.layer_plan import Plan, Step, Stored
 from hwsim.plan.operand_steps import (
     Decode,
     DequantizeWeights,
+    EncodePrototypes,
     Migrate,
     Quantize,
     Role,
+    Rotate,
     ScanRange,
 )
-from hwsim.plan.result_steps import AddBias, CorrectZeroPoints, Dequantize, Requantize, RescalePartialSums
+from hwsim.plan.result_steps import (
+    AddBias,
+    CorrectZeroPoints,
+    Dequantize,
+    MultiplyOutliers,
+    Requantize,
+    RescalePartialSums,
+)
 
 __all__ = [
     "Action",
@@ -28,8 +37,10 @@ __all__ = [
     "Decode",
     "Dequantize",
     "DequantizeWeights",
+    "EncodePrototypes",
     "Migrate",
     "MultiplyAccumulate",
+    "MultiplyOutliers",
     "Per",
     "Place",
     "Plan",
@@ -37,6 +48,7 @@ __all__ = [
     "Requantize",
     "RescalePartialSums",
     "Role",
+    "Rotate",
     "ScanRange",
     "Step",
     "Stored",

@@ -27,7 +27,8 @@ class MultiplyAccumulate:
     accumulator_bits
         Width of the integer accumulator; 0 for a float one, which is fp32.
     unit
-        ``multiply``, ``shift`` (power-of-two weights) or ``float``.
+        ``multiply``, ``shift`` (power-of-two weights), ``lookup`` (a table of `prototypes` entries for each step of k
+        and column, of which lhs chooses one) or ``float``.
     """
 
     batch: int
@@ -38,8 +39,9 @@ class MultiplyAccumulate:
     lhs: Format
     rhs: Format
     accumulator_bits: int
-    unit: Literal["multiply", "shift", "float"]
+    unit: Literal["multiply", "shift", "lookup", "float"]
     saturate: bool = False
+    prototypes: int = 1
 
     @property
     def macs(self) -> int:
@@ -52,6 +54,11 @@ class MultiplyAccumulate:
         return len(self.boundaries)
 
     @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of lhs and rhs that enter an element in one step; of rhs a whole table with ``lookup``."""
+        return self.lhs.bits, self.rhs.bits * self.prototypes
+
+    @property
     def component(self) -> Component:
         """The multiply-accumulate unit of one processing element."""
         lhs_bits, rhs_bits = _signed_bits(self.lhs), _signed_bits(self.rhs)
@@ -62,6 +69,8 @@ class MultiplyAccumulate:
                 # bits of the weight code: sign and exponents 0 .. 2**(bits-1) - 2
                 largest = (1 << (self.rhs.bits - 1)) - 2
                 return Component("shift_mac", (lhs_bits, largest, self.accumulator_bits, self.saturate))
+            case "lookup":
+                return Component("pq_lookup", (self.prototypes, self.rhs.bits, self.accumulator_bits))
             case "float":
                 name = self.lhs.name if isinstance(self.lhs, FloatFormat) else str(self.lhs)
                 return Component("float_mac", (name,))

@@ -6,8 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
-from hwsim.plan.operand_steps import Decode, DequantizeWeights, Migrate, Quantize, ScanRange
-from hwsim.plan.result_steps import AddBias, CorrectZeroPoints, Dequantize, Requantize, RescalePartialSums
+from hwsim.plan.operand_steps import (
+    Decode,
+    DequantizeWeights,
+    EncodePrototypes,
+    Migrate,
+    Quantize,
+    Rotate,
+    ScanRange,
+)
+from hwsim.plan.result_steps import (
+    AddBias,
+    CorrectZeroPoints,
+    Dequantize,
+    MultiplyOutliers,
+    Requantize,
+    RescalePartialSums,
+)
 
 if TYPE_CHECKING:
     from quant import Scheme, Verdict
@@ -51,13 +66,16 @@ class Stored:
 Step = (
     ScanRange
     | Migrate
+    | Rotate
     | Quantize
+    | EncodePrototypes
     | DequantizeWeights
     | Decode
     | MultiplyAccumulate
     | SumForZeroPoint
     | CorrectZeroPoints
     | RescalePartialSums
+    | MultiplyOutliers
     | AddBias
     | Requantize
     | Dequantize

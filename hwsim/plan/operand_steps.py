@@ -15,7 +15,14 @@ Role = Literal["lhs", "rhs"]
 
 @dataclass(frozen=True, slots=True)
 class ScanRange:
-    """Find the range of an operand at run time: a barrier until `barrier_elements` have passed."""
+    """Find the range of an operand at run time: a barrier until `barrier_elements` have passed.
+
+    Parameters
+    ----------
+    finds
+        Ranges, or the channels whose magnitudes are outliers; for these all of the operand must have passed. What then
+        scans the buffered operand for its ranges keeps pace with the quantizer and is no barrier of its own.
+    """
 
     operand: Role
     elements: int
@@ -23,6 +30,7 @@ class ScanRange:
     barrier_elements: int
     source: FloatFormat
     symmetric: bool
+    finds: Literal["range", "outliers"] = "range"
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -50,6 +58,35 @@ class Migrate:
         if self.folded:
             return ()
         return (Action(Component("float_mul", (self.source.name,)), self.elements, Place.LANE, Per.LHS_FETCH),)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Rotate activations along the reduction by a Hadamard matrix: sums and differences in so many stages.
+
+    The matrix is not normalized; weights have been rotated by its inverse offline.
+
+    Parameters
+    ----------
+    at
+        ``load``: as floats come from DRAM; ``producer``: before the operand is quantized and stored.
+    """
+
+    elements: int
+    block: int
+    source: FloatFormat
+    at: Literal["load", "producer"] = "load"
+
+    @property
+    def lane_slots(self) -> int:
+        """One addition is one slot: ``log2(block)`` for each element."""
+        return self.elements * (self.block.bit_length() - 1)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """One addition for each element and stage; signs are free in an adder."""
+        per = Per.LHS_FETCH if self.at == "load" else Per.CALL
+        return (Action(Component("float_add", (self.source.name,)), self.lane_slots, Place.LANE, per),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +119,80 @@ class Quantize:
         if self.at == "load":
             per = Per.LHS_FETCH if self.operand == "lhs" else Per.RHS_FETCH
         component = Component("quantizer", (self.source.name, self.target.bits))
-        return (Action(component, self.elements, Place.LANE, per),)
+        quantizer = Action(component, self.elements, Place.LANE, per)
+        random_bits = self.spec.random_bits
+        if random_bits is None:
+            return (quantizer,)
+        rounder = Component("rounder", ("stochastic", self.target.bits + random_bits, random_bits))
+        return (quantizer, Action(rounder, self.elements, Place.LANE, per))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodePrototypes:
+    """Replace pieces of each row of integers by the nearest of a few prototypes (Blalock and Guttag, ICML 2021).
+
+    Parameters
+    ----------
+    rows, subspaces, width
+        Rows, pieces of a row, and length of a piece.
+    prototypes
+        Of each piece.
+    source
+        Format of values and prototypes.
+    """
+
+    rows: int
+    subspaces: int
+    width: int
+    prototypes: int
+    source: IntFormat
+
+    @property
+    def lane_slots(self) -> int:
+        """A lane encodes one piece a cycle: all products with all prototypes at once."""
+        return self.rows * self.subspaces
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Products with all prototypes and the search for the largest score, for each piece."""
+        component = Component("pq_encoder", (self.prototypes, self.width, self.source.bits))
+        return (Action(component, self.lane_slots, Place.LANE, Per.LHS_FETCH),)
 
 
 @dataclass(frozen=True, slots=True)
 class DequantizeWeights:
-    """Turn stored weights into floats on their way from DRAM into the weight buffer."""
+    """Turn stored weights into floats on their way from DRAM into the weight buffer.
+
+    Parameters
+    ----------
+    elements, spec, target
+        How many, how they are stored, and what they become.
+    """
 
     elements: int
-    source: IntFormat
+    spec: OperandSpec
     target: FloatFormat
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """One conversion and one multiplication for each weight."""
-        return (
-            Action(
-                Component("int_to_float", (max(4, self.source.bits),)),
-                self.elements,
-                Place.LANE,
-                Per.RHS_FETCH,
-            ),
-            Action(Component("float_mul", (self.target.name,)), self.elements, Place.LANE, Per.RHS_FETCH),
-        )
+        """Decode and multiply by the scale, once for each weight."""
+        bits = self.spec.integer_format.bits
+        match self.spec.code:
+            case "codebook":
+                width = self.target.bits if self.spec.centroids == "real" else 8
+                decoding = [Component("codebook", (self.spec.table_entries, width))]
+                if self.spec.centroids != "real":
+                    decoding.append(Component("int_to_float", (8,)))
+            case "pow2":
+                # The code is an exponent: it joins that of the scale.
+                decoding = [Component("adder", (8,))]
+            case _:
+                decoding = [Component("int_to_float", (max(4, bits),))]
+                if not self.spec.symmetric:
+                    decoding.insert(0, Component("adder", (max(4, bits + 1),)))
+        if self.spec.code != "pow2":
+            decoding.append(Component("float_mul", (self.target.name,)))
+        return tuple(Action(component, self.elements, Place.LANE, Per.RHS_FETCH) for component in decoding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,70 @@ class CorrectZeroPoints:
 
 
 @dataclass(frozen=True, slots=True)
+class MultiplyOutliers:
+    """Multiply the outlier channels in floating point and add the products to the dequantized sums.
+
+    Weights of these channels are dequantized for it, as bitsandbytes does (`MatMul8bitLt`, ``subB``).
+
+    Parameters
+    ----------
+    batch, rows, channels, columns
+        Two matrices ``[rows, channels] x [channels, columns]`` for each of the batch.
+    weights
+        Format of the stored weights.
+    target
+        Float format of both operands; sums are fp32.
+    """
+
+    batch: int
+    rows: int
+    channels: int
+    columns: int
+    weights: IntFormat
+    target: FloatFormat
+
+    @property
+    def lane_slots(self) -> int:
+        """One multiply-accumulate is one slot; conversions and the last addition are stages of the same pipeline."""
+        return self.batch * self.rows * self.channels * self.columns
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Dequantize the weights, multiply, and add once for each output."""
+        weights = self.batch * self.channels * self.columns
+        return (
+            Action(Component("int_to_float", (max(4, self.weights.bits),)), weights, Place.LANE),
+            Action(Component("float_mul", (self.target.name,)), weights, Place.LANE),
+            Action(Component("float_mac", (self.target.name,)), self.lane_slots, Place.LANE),
+            Action(Component("float_add", ("fp32",)), self.batch * self.rows * self.columns, Place.LANE),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RescalePartialSums:
-    """Bring each partial sum to a common scale and add it to an outer accumulator."""
+    """Bring each partial sum to a common scale and add it to an outer accumulator.
+
+    Parameters
+    ----------
+    kind
+        ``float``: each sum is converted, multiplied and added in fp32. ``shift`` and ``integer``: it is shifted, or
+        multiplied and shifted, and added to an integer of `outer_bits`.
+    reach
+        Greatest left shift. Where the scales of one output lie further apart, the lower sums lose bits: they are
+        shifted right, towards minus infinity.
+    """
 
     count: int
     kind: Literal["float", "integer", "shift"]
     accumulator_bits: int
+    factor_bits: int = 0
+    reach: int = 0
+    outer_bits: int = 32
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """Convert, scale and add, once for each partial sum."""
+        components: tuple[Component, ...]
         match self.kind:
             case "float":
                 components = (
@@ -44,15 +98,13 @@ class RescalePartialSums:
                     Component("float_add", ("fp32",)),
                 )
             case "integer":
-                components = (
-                    Component("multiplier", (8, self.accumulator_bits)),
-                    Component("adder", (self.accumulator_bits,)),
-                )
+                components = (Component("multiplier", (max(2, self.factor_bits), self.accumulator_bits)),)
             case "shift":
-                components = (
-                    Component("shifter", (self.accumulator_bits, 32)),
-                    Component("adder", (self.accumulator_bits,)),
-                )
+                components = ()
+        if self.kind != "float":
+            if self.reach:
+                components = (*components, Component("shifter", (self.outer_bits, self.reach + 1)))
+            components = (*components, Component("adder", (self.outer_bits,)))
         return tuple(Action(component, self.count, Place.LANE) for component in components)
 
 
