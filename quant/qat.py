@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 try:
     import torch
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 LINEAR = Contraction.parse("mk,kn->mn")
 """What a linear layer contracts: tokens by inputs, inputs by outputs."""
+TRAINABLE = ("affine", "pow2", "codebook")
+"""Codes of single values; the prototypes of product quantization stand for several at once."""
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -55,7 +58,7 @@ class FakeQuantize(nn.Module):
     Parameters
     ----------
     spec
-        Format, layout, range and scale format; its code must be affine.
+        Code, format, layout, range, rounding and scale format; its code must be affine, pow2 or codebook.
     role
         Operand of the linear layer, or its result.
     static
@@ -64,18 +67,22 @@ class FakeQuantize(nn.Module):
     Raises
     ------
     ValueError
-        If the spec has no affine code or its layout does not fit the role.
+        If the code is another or the layout does not fit the role.
     """
 
     def __init__(self, spec: OperandSpec, role: Literal["lhs", "rhs", "out"], *, static: bool = False) -> None:
         super().__init__()
-        if spec.code != "affine":
-            msg = f"code must be affine to train through, not {spec.code}"
+        if spec.code not in TRAINABLE:
+            msg = f"code must be one of {', '.join(TRAINABLE)} to train through, not {spec.code}"
             raise ValueError(msg)
         self.spec, self.static = spec, static
         axes = LINEAR.out if role == "out" else LINEAR.labels_of(role)
         named = None if role == "out" else role
-        self.layout = parse_layout(spec.layout, axes, LINEAR if named else None, named)
+        contraction = LINEAR if named else None
+        self.layout = parse_layout(spec.layout, axes, contraction, named)
+        self.zero_layout = (
+            None if spec.zero_layout is None else parse_layout(spec.zero_layout, axes, contraction, named)
+        )
         self.zero_layout = None
         if spec.zero_layout is not None:
             self.zero_layout = parse_layout(spec.zero_layout, axes, LINEAR if named else None, named)
@@ -91,11 +98,11 @@ class FakeQuantize(nn.Module):
         """
         values = x.detach().cpu().numpy()
         if not self.static:
-            return self._fitted(values)
+            return self._quantized(values)
         if self.calibrated is None:
             msg = "static scales must be calibrated before they are used: call calibrate first"
             raise ValueError(msg)
-        return quantize_operand(values, self.spec, self.layout, self.calibrated, zero_layout=self.zero_layout)
+        return self._quantized(values, self.calibrated)
 
     def calibrate(self, x: torch.Tensor) -> None:
         """Choose the static scales on a tensor.
@@ -105,20 +112,26 @@ class FakeQuantize(nn.Module):
         ValueError
             If it is empty or not finite.
         """
-        self.calibrated = self._fitted(x.detach().cpu().numpy())
+        self.calibrated = self._quantized(x.detach().cpu().numpy())
 
-    def _fitted(self, values: Any) -> QTensor:
-        return quantize_operand(values, self.spec, self.layout, zero_layout=self.zero_layout)
+    def _quantized(self, values: Any, like: QTensor | None = None) -> QTensor:
+        return quantize_operand(values, self.spec, self.layout, like, zero_layout=self.zero_layout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Real values of the quantized tensor."""
         q = self.quantize(x)
-        fmt, zero = q.format, q.element_zero_point()
-        code = np.rint(x.detach().cpu().numpy() / q.element_scale()) + (0 if zero is None else zero)
-        inside = torch.from_numpy((code >= fmt.lo) & (code <= fmt.hi))
-        real = torch.from_numpy(q.dequantize())
-        out: torch.Tensor = _StraightThrough.apply(x, real.to(x.device), inside.to(x.device))
+        real = torch.from_numpy(q.dequantize()).to(x.device)
+        out: torch.Tensor = _StraightThrough.apply(x, real, torch.from_numpy(self._inside(x, q)).to(x.device))
         return out
+
+    def _inside(self, x: torch.Tensor, q: QTensor) -> npt.NDArray[np.bool_]:
+        """Where the value is not clipped; the largest power or centroid of another code clips nothing on purpose."""
+        if self.spec.code != "affine":
+            return np.ones(q.shape, np.bool_)
+        zero = q.element_zero_point()
+        code = np.rint(x.detach().cpu().numpy() / q.element_scale()) + (0 if zero is None else zero)
+        inside: npt.NDArray[np.bool_] = (code >= q.format.lo) & (code <= q.format.hi)
+        return inside
 
 
 class FakeQuantLinear(nn.Module):
@@ -177,7 +190,7 @@ def prepare_qat(model: nn.Module, scheme: Scheme) -> nn.Module:
     Parameters
     ----------
     scheme
-        Of strategy ``weight_only``, ``dynamic`` or ``static``, with affine codes and no smoothing.
+        Of strategy ``weight_only``, ``dynamic`` or ``static``, without a transform of outliers.
 
     Returns
     -------
@@ -187,10 +200,10 @@ def prepare_qat(model: nn.Module, scheme: Scheme) -> nn.Module:
     Raises
     ------
     ValueError
-        If the scheme quantizes nothing or smooths, or the model has no linear layer.
+        If the scheme quantizes nothing or transforms outliers, or the model has no linear layer.
     """
-    if scheme.strategy == "float" or scheme.smooth is not None:
-        msg = f"scheme must quantize and not smooth to be trained with, not {scheme.name}"
+    if scheme.strategy == "float" or scheme.smooth or scheme.rotate or scheme.outliers:
+        msg = f"scheme must quantize and leave outliers to the training, not {scheme.name}"
         raise ValueError(msg)
     copied = copy.deepcopy(model)
     if isinstance(copied, nn.Linear):

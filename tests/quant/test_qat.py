@@ -81,18 +81,25 @@ def test_a_static_quantizer_must_be_calibrated() -> None:
         module(torch.ones(1, 1))
 
 
-@pytest.mark.parametrize(
-    ("scheme", "message"),
-    [("fp32", "scheme must quantize and not smooth"), ("w8a8-smoothquant", "scheme must quantize and not smooth")],
-)
-def test_schemes_without_fake_quantization_are_refused(scheme: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8-smoothquant"])
+def test_schemes_without_fake_quantization_are_refused(scheme: str) -> None:
+    with pytest.raises(ValueError, match=f"scheme must quantize and leave outliers to the training, not {scheme}"):
         training.prepare_qat(torch.nn.Linear(2, 2), Scheme.load(scheme))
 
 
-def test_codes_that_are_not_affine_are_refused() -> None:
-    with pytest.raises(ValueError, match="code must be affine to train through, not pow2"):
-        training.FakeQuantize(OperandSpec(code="pow2", format="int4"), "rhs")
+def test_product_quantization_is_refused() -> None:
+    spec = OperandSpec(code="pq", prototypes=4, width=2)
+    with pytest.raises(ValueError, match="code must be one of affine, pow2, codebook to train through, not pq"):
+        training.FakeQuantize(spec, "rhs")
+
+
+def test_powers_of_two_are_trained_through() -> None:
+    x = torch.tensor([[0.9, -0.3, 0.05]], requires_grad=True)
+    out = training.FakeQuantize(OperandSpec(code="pow2", format="int4"), "rhs")(x)
+    ratios = np.log2(np.abs(out.detach().numpy() / out.detach().numpy()[0, 0]))
+    assert np.array_equal(ratios, np.rint(ratios))
+    out.sum().backward()
+    assert x.grad.tolist() == [[1, 1, 1]]
 
 
 def test_models_without_linear_layers_are_refused() -> None:
