@@ -13,3 +13,4 @@ from .simulation import Result as Result
 from .simulation import simulate as simulate
 from .inference import infer as infer
 from .training import qat_study as qat_study
+from . import claims as claims

@@ -14,3 +14,5 @@ from .tables import ledger_table as ledger_table
 from .layouts import LayoutPicture as LayoutPicture
 from .layouts import layout_chart as layout_chart
 from .timeline import timeline_chart as timeline_chart
+from .claims import claims_markdown as claims_markdown
+from .claims import claims_table as claims_table

@@ -12,6 +12,7 @@ COMMANDS = {
     "layouts": ("hwsim.cli.layouts", "Tell which scale layouts can be dequantized after accumulation."),
     "simulate": ("hwsim.cli.simulate", "Cycles, energy, area and error of one network, GEMM or file."),
     "qat": ("hwsim.cli.qat", "Train digits quantized and compare accuracy with quantization after training."),
+    "claims": ("hwsim.cli.claims", "Measure the claims of the source documents on quantization again."),
     "presets": ("hwsim.cli.presets", "List presets, or print one as YAML that loads back."),
 }
 

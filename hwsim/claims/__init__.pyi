@@ -1,0 +1,13 @@
+from .claim import Case as Case
+from .claim import Claim as Claim
+from .claim import Finding as Finding
+from .claim import NotMeasuredError as NotMeasuredError
+from .runner import cases_frame as cases_frame
+from .runner import catalogue as catalogue
+from .runner import findings as findings
+from .runner import run as run
+from .runner import select as select
+from .runner import to_frame as to_frame
+from .tables import rounding_table as rounding_table
+from .tables import strategy_table as strategy_table
+from .tables import zero_point_table as zero_point_table
