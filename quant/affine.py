@@ -8,6 +8,7 @@ zero_point) * scale``.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,9 @@ __all__ = ["QTensor", "dequantize", "fake_quantize", "quantize"]
 
 LARGE = 1 << 23
 """Elements from which compiled passes pay for loading numba."""
+
+SOME = 1 << 16
+"""Elements from which they pay once it is there."""
 
 
 def quantize(
@@ -120,7 +124,6 @@ def quantize(
     cell = cell_shape((scale_layout,) if other is None else (scale_layout, other), values.shape)
     if scale is not None:
         scales, zero = _given(scale, zero_point, values.shape, scale_layout, other, fmt)
-        check_finite(*_extrema(values, values.shape))
     else:
         if zero_point is not None:
             msg = "zero_point must come with a scale, not alone"
@@ -135,6 +138,7 @@ def quantize(
         None if zero is None else refine(zero, zero_block, cell, values.shape),
         fmt,
         rounding,
+        checked=scale is None,
     )
     return QTensor(
         codes=codes,
@@ -166,7 +170,12 @@ def _bounds(
     x: Float32, cell: Shape, chosen: RangeMethod | Range, percentile: float, fmt: IntFormat, symmetric: bool
 ) -> Range:
     """Range of each cell, by a method or as given."""
-    lo, hi = _extrema(x, cell)
+    if _is_large_matrix(x) and (isinstance(chosen, Range) or chosen == "minmax"):
+        from .kernels import matrix_reach  # noqa: PLC0415  numba only where it pays
+
+        lo, hi = matrix_reach(x, cell)  # a range with 0 gives the same scales and zero points
+    else:
+        lo, hi = block_extrema(x, cell)
     check_finite(lo, hi)
     if not isinstance(chosen, Range):
         return block_range(x, cell, Range(lo, hi), chosen, fmt, symmetric, percentile)
@@ -255,16 +264,7 @@ def _fitted(name: str, array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any
 
 
 def _is_large_matrix(x: Float32) -> bool:
-    return x.ndim == 2 and x.size >= LARGE and x.flags.c_contiguous
-
-
-def _extrema(x: Float32, block: Shape) -> tuple[Float32, Float32]:
-    """Smallest and largest value of each block."""
-    if not _is_large_matrix(x):
-        return block_extrema(x, block)
-    from .kernels import matrix_extrema  # noqa: PLC0415  numba only where it pays
-
-    return matrix_extrema(x, block)
+    return x.ndim == 2 and x.size >= (SOME if "numba" in sys.modules else LARGE) and x.flags.c_contiguous
 
 
 def _apply(
@@ -274,12 +274,18 @@ def _apply(
     zero: IntArray | None,
     fmt: IntFormat,
     rounding: Rounding | Rounder,
+    checked: bool,
 ) -> tuple[IntArray, int]:
-    """Codes of `x`, and how many values were outside the format."""
+    """Codes of `x`, and how many values were outside the format; finite as `checked`, or checked here."""
     if rounding is Rounding.HALF_EVEN and fmt.bits <= 22 and _is_large_matrix(x):
         from .kernels import quantize_matrix  # noqa: PLC0415  numba only where it pays
 
-        return quantize_matrix(x, cell, scale, zero, fmt)
+        codes, saturated = quantize_matrix(x, cell, scale, zero, fmt)
+        if saturated < 0:
+            check_finite(x.min(), x.max())
+        return codes, saturated
+    if not checked:
+        check_finite(*block_extrema(x, x.shape))
     codes = np.empty(x.shape, fmt.dtype)
     work = np.dtype(np.float32 if fmt.bits <= 22 else np.float64)  # holds q + zero_point exactly
     offset = None if zero is None else zero.astype(work)

@@ -59,7 +59,7 @@ def check_finite(lo: FloatArray, hi: FloatArray) -> None:
         If there is one.
     """
     if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-        msg = f"x must be finite in float32, not {'NaN' if np.isnan(lo).any() else 'infinite'}"
+        msg = f"x must be finite in float32, not {'NaN' if np.isnan(lo).any() or np.isnan(hi).any() else 'infinite'}"
         raise ValueError(msg)
 
 

@@ -9,7 +9,7 @@ from quant import affine
 from quant.affine import quantize
 from quant.blocks import block_extrema
 from quant.formats import IntFormat, Rounding
-from quant.kernels import matrix_extrema, quantize_matrix
+from quant.kernels import matrix_reach, quantize_matrix
 
 BLOCKS = [(150, 70), (1, 70), (150, 1), (1, 1), (64, 1), (65, 3), (3, 33), (128, 32), (100, 69)]
 
@@ -21,18 +21,48 @@ def matrix(seed: int = 7) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_compiled_extrema_equal_those_of_numpy(block: tuple[int, int]) -> None:
-    for x in (matrix(), np.abs(matrix()), -np.abs(matrix())):
-        for got, expected in zip(matrix_extrema(x, block), block_extrema(x, block), strict=True):
-            np.testing.assert_array_equal(got, expected)
+def test_compiled_bounds_equal_those_of_numpy_with_0(block: tuple[int, int]) -> None:
+    for x in (matrix(), np.abs(matrix()), -np.abs(matrix()), 0 * matrix(), -0.0 * np.abs(matrix())):
+        lo, hi = block_extrema(x, block)
+        got_lo, got_hi = matrix_reach(x, block)
+        np.testing.assert_array_equal(got_lo, np.minimum(lo, 0))
+        np.testing.assert_array_equal(got_hi, np.maximum(hi, 0))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
-def test_compiled_extrema_show_what_is_not_finite(bad: float) -> None:
+def test_compiled_bounds_show_what_is_not_finite(bad: float) -> None:
     x = matrix()
     x[77, 33] = bad
-    lo, hi = matrix_extrema(x, (1, 70))
+    lo, hi = matrix_reach(x, (1, 70))
     np.testing.assert_array_equal(np.flatnonzero(~(np.isfinite(lo) & np.isfinite(hi))), [77])
+
+
+@pytest.mark.parametrize(("bad", "text"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")])
+@pytest.mark.parametrize("layout", ["per_tensor", "m:1", "k:1", "m:1,k:7"])
+def test_what_is_not_finite_is_refused(bad: float, text: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = matrix()
+    given = quantize(x, "int8", layout, axes="mk").scales
+    x[77, 33] = bad
+    for threshold in (0, 1 << 40):
+        monkeypatch.setattr(affine, "SOME", threshold)
+        for scale in (None, given):
+            with pytest.raises(ValueError, match=f"^x must be finite in float32, not {text}$"):
+                quantize(x, "int8", layout, axes="mk", scale=scale)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_compiled_codes_of_given_scales_count_what_is_outside(
+    block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, layout = matrix(), f"m:{block[0]},k:{block[1]}"
+    scale = quantize(x, "int8", layout, axes="mk").scales[0] / np.float32(3)
+    zero = np.arange(scale.size).reshape(scale.shape) % 200 - 100
+    results = []
+    for threshold in (0, 1 << 40):
+        monkeypatch.setattr(affine, "SOME", threshold)
+        results.append(quantize(x, "int8", layout, axes="mk", scale=scale, zero_point=zero))
+    np.testing.assert_array_equal(results[0].codes, results[1].codes)
+    assert results[0].saturated == results[1].saturated > 0
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -41,8 +71,8 @@ def test_compiled_codes_equal_those_of_numpy(
     block: tuple[int, int], name: str, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, layout = matrix(), f"m:{block[0]},k:{block[1]}"
-    expected = quantize(x, name, layout, axes="mk", symmetric=symmetric)
-    monkeypatch.setattr(affine, "LARGE", 0)
+    expected = quantize(x, name, layout, axes="mk", symmetric=symmetric)  # too small to be compiled
+    monkeypatch.setattr(affine, "SOME", 0)
     got = quantize(x, name, layout, axes="mk", symmetric=symmetric)
     np.testing.assert_array_equal(got.codes, expected.codes)
     np.testing.assert_array_equal(got.scales[0], expected.scales[0])
@@ -63,7 +93,7 @@ def test_compiled_codes_round_ties_to_even_and_saturate() -> None:
 def test_other_roundings_and_wide_codes_keep_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     x = matrix()
     down, wide = quantize(x, rounding=Rounding.DOWN), quantize(x, "int32", scale=np.float32(1e-6))
-    monkeypatch.setattr(affine, "LARGE", 0)
+    monkeypatch.setattr(affine, "SOME", 0)
     np.testing.assert_array_equal(quantize(x, rounding=Rounding.DOWN).codes, down.codes)
     np.testing.assert_array_equal(quantize(x, "int32", scale=np.float32(1e-6)).codes, wide.codes)
     fortran = np.asfortranarray(x)
