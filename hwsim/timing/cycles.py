@@ -55,6 +55,8 @@ class Schedule:
         Times each operand comes from DRAM.
     lhs_streams, rhs_streams
         Times each operand is read from its buffer into the array.
+    slices
+        Of the reduction of each result, `Array.dot_depth` long or shorter at the end of a segment.
     sum_writes, sum_reads
         Times each result is written to and read from the output buffer as an unfinished sum.
     row_tiles, column_tiles
@@ -73,6 +75,7 @@ class Schedule:
     rhs_fetches: Number
     lhs_streams: Number
     rhs_streams: Number
+    slices: Number
     sum_writes: Number
     sum_reads: Number
     row_tiles: Number
@@ -139,7 +142,8 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
     ValueError
         If a buffer can not hold the tile of one fold.
     """
-    work, machine = Work.of(plan), Machine.of(accelerator)
+    work = Work.of(plan)
+    machine = Machine.of(accelerator).beside(work)
     require_tiles(work, machine)
     return read_time(work, machine)
 
@@ -207,6 +211,7 @@ def _schedule(folds: Folds, pace: Pace, tiling: Tiling, compute: Number) -> Sche
         rhs_fetches=tiling.rhs_fetches,
         lhs_streams=lhs_streams,
         rhs_streams=rhs_streams,
+        slices=pace.work.slices(folds.machine.dot_depth),
         sum_writes=passes,
         sum_reads=passes - 1,
         row_tiles=rows,
@@ -232,7 +237,12 @@ def _buffers(pace: Pace, schedule: Schedule) -> dict[str, Traffic]:
     """Bits read from and written to each buffer."""
     unfinished = pace.sums_inside * schedule.sum_reads
     return {
-        "activation": Traffic(pace.lhs_inside * schedule.lhs_streams, pace.lhs_inside * schedule.lhs_fetches),
+        "activation": Traffic(
+            pace.lhs_inside * schedule.lhs_streams
+            + pace.lhs_copied * schedule.lhs_fetches
+            + pace.rhs_copied * schedule.rhs_fetches,
+            pace.lhs_filled * schedule.lhs_fetches + pace.results_kept,
+        ),
         "weight": Traffic(pace.rhs_inside * schedule.rhs_streams, pace.rhs_inside * schedule.rhs_fetches),
         # unfinished sums, then the result written once and read once on its way to DRAM
         "output": Traffic(unfinished + pace.results_inside, unfinished + pace.results_inside),

@@ -129,6 +129,11 @@ class _Machine:
     transfers: int = 0
 
     def __post_init__(self) -> None:
+        self.timing = closed_form(self.plan, self.accelerator)
+        if self.plan.kept_bytes:
+            left = self.accelerator.memories.activation.capacity_bytes - self.plan.kept_bytes
+            # Nothing of an operand that the array reads where it is goes through what is left.
+            self.accelerator = self.accelerator.replace(memories__activation__capacity_bytes=max(left, 2))
         memories, env = self.accelerator.memories, self.env
         self.memories = {"lhs": memories.activation, "rhs": memories.weight}
         self.dram = simpy.PriorityResource(env)
@@ -144,7 +149,7 @@ class _Machine:
 
     def run(self) -> EventRun:
         """Start every process and wait for the last."""
-        timing = closed_form(self.plan, self.accelerator)
+        timing = self.timing
         sram = max(
             math.ceil(traffic.total_bits / getattr(self.accelerator.memories, name).bits_per_cycle)
             for name, traffic in timing.buffers.items()
@@ -235,12 +240,14 @@ class _Machine:
             if item.room:
                 yield self.rooms[item.operand].get(item.room)
             self.read_bits += item.bits
-            yield self.env.process(self.transfer(item.bits, item.operand, item.first))
+            if item.bits:
+                yield self.env.process(self.transfer(item.bits, item.operand, item.first))
             self.env.process(self.arrive(item))
 
     def arrive(self, item: Item) -> Process:
         """Wait for the data and for what prepares them."""
-        yield self.env.timeout(self.latency)
+        if item.bits:
+            yield self.env.timeout(self.latency)
         if not self.scanned.processed:
             yield self.scanned
         yield from self.lane(item.slots, item.operand)
@@ -260,7 +267,7 @@ class _Machine:
             ended = self.env.event()
             leaving = min(tile.draining, tile.cycles)
             yield self.env.timeout(tile.cycles - leaving)
-            if tile.result_bits:
+            if tile.freed:
                 self.env.process(self.deliver(tile, index, ended))
             yield self.env.timeout(leaving)
             self.note("array", "fold", start)
@@ -276,7 +283,8 @@ class _Machine:
         if not ended.processed:
             yield ended
         self.write_bits += tile.result_bits
-        yield self.env.process(self.transfer(tile.result_bits, "out", index + 2))
+        if tile.result_bits:
+            yield self.env.process(self.transfer(tile.result_bits, "out", index + 2))
         yield self.output.put(tile.freed)
         if index == len(self.tiles) - 1:
             self.finished.succeed()
@@ -290,7 +298,9 @@ def _slots(plan: Plan) -> dict[str, int]:
         match step:
             case steps.DequantizeWeights():
                 name = "rhs"
-            case steps.Migrate():
+            case steps.Rotate(at="producer"):
+                name = "producer"
+            case steps.Migrate() | steps.Rotate() | steps.EncodePrototypes():
                 name = "lhs"
             case steps.Quantize(at="load") | steps.ScanRange():
                 name = step.operand

@@ -56,6 +56,12 @@ class Pace:
         self.rhs_inside = work.rhs.elements * work.rhs.sram_bits
         self.sums_inside = work.out.elements * work.sum_bits
         self.results_inside = work.out.elements * work.out.sram_bits
+        # A tensor that stays is read where it is, or copied to the tiles of its operand at each fetch.
+        there = work.lhs.in_place and work.lhs.dram_bits == 0
+        self.lhs_filled = 0 if there else self.lhs_inside
+        self.lhs_copied = 0 if work.lhs.in_place else work.lhs.elements * work.lhs.kept_bits
+        self.rhs_copied = work.rhs.elements * work.rhs.kept_bits
+        self.results_kept = work.out.elements * work.out.kept_bits
 
     def _ends(self) -> None:
         """Find what nothing hides: operands of the first fold on their way in, results of the last on their way out."""
@@ -86,6 +92,10 @@ class Pace:
         """Bits of both operands through the ports."""
         return self.lhs_bits * tiling.lhs_fetches + self.rhs_bits * tiling.rhs_fetches
 
+    def copied_bits(self, tiling: Tiling) -> Number:
+        """Bits of tensors that stay on chip, from where they are kept to the tiles of their operand."""
+        return self.lhs_copied * tiling.lhs_fetches + self.rhs_copied * tiling.rhs_fetches
+
     def streams(self, tiling: Tiling) -> tuple[Number, Number]:
         """Count the times each operand is read from its buffer into the array."""
         folds = self.folds
@@ -110,8 +120,9 @@ class Pace:
         slots = work.call_slots - self.scanned_slots if after_barrier else work.call_slots
         slots = plus(plus(slots, work.lhs_slots, tiling.lhs_fetches), work.rhs_slots, tiling.rhs_fetches)
         lhs_streams, rhs_streams = self.streams(tiling)
+        activation = self.lhs_inside * lhs_streams + self.lhs_filled * tiling.lhs_fetches + self.copied_bits(tiling)
         sram = maximum(
-            self.lhs_inside * (lhs_streams + tiling.lhs_fetches) / machine.activation.bits_per_cycle,
+            (activation + self.results_kept) / machine.activation.bits_per_cycle,
             self.rhs_inside * (rhs_streams + tiling.rhs_fetches) / machine.weight.bits_per_cycle,
         )
         sums = 2 * (self.sums_inside * (self.passes(tiling) - 1) + self.results_inside)

@@ -142,6 +142,7 @@ def tiles(
     stored = {"lhs": plan.lhs, "rhs": plan.rhs}
     along = {"lhs": schedule.row_tiles, "rhs": schedule.column_tiles}
     sum_bits = (plan.mac.accumulator_bits or 32) if parts > 1 else plan.out.sram_bits
+    written_bits = plan.out.total_dram_bits + (plan.shared.total_dram_bits if plan.shared else 0)
     draining = drain_cycles(plan, schedule, accelerator)
     on_chip: dict[tuple[object, ...], Item] = {}
     made: list[Tile] = []
@@ -155,10 +156,15 @@ def tiles(
                     key = (operand, call, index)
                 if key not in on_chip:
                     whole = stored[operand]
+                    inside = 0 if whole.in_place else whole.elements * whole.sram_bits
                     cuts = ((call, batch), (index, along[operand]), (part, parts))
                     bits, room, passing = (
                         _cut(total, cuts)
-                        for total in (whole.total_dram_bits, whole.elements * whole.sram_bits, slots[operand])
+                        for total in (
+                            whole.total_dram_bits,
+                            inside,
+                            slots[operand],
+                        )
                     )
                     on_chip[key] = Item(operand, bits, room, passing, len(made), len(made))
                     tile.fetches.append(on_chip[key])
@@ -170,7 +176,7 @@ def tiles(
                 tile.room = room
             if part == parts - 1:
                 tile.freed = room
-                tile.result_bits = share(plan.out.total_dram_bits, result, results)
+                tile.result_bits = share(written_bits, result, results)
                 tile.slots = share(slots["out"], result, results)
             made += _pieces(tile, len(made), halves)
             for item in tile.uses:
@@ -259,7 +265,7 @@ def _joined(group: list[Tile], index: int) -> Tile:
     for item in uses:
         item.last = index
     cycles = [tile.cycles for tile in group]
-    first = next((at for at, tile in enumerate(group) if tile.result_bits), len(group) - 1)
+    first = next((at for at, tile in enumerate(group) if tile.freed), len(group) - 1)
     draining = sum(cycles[first:]) - max(0, cycles[first] - group[first].draining)
     joined = Tile(sum(cycles), draining, fetches, uses)
     for name in ("result_bits", "slots", "beside", "room", "freed"):

@@ -30,7 +30,7 @@ larger buffer: blocks have sizes that do not depend on the buffers, and a chunk 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,9 +116,12 @@ def best_tiling(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Tilin
         tilings = list(_summing(work, machine, folds, pace))
     else:
         tilings = list(_streaming(work, machine, folds))
+    if work.lhs.in_place:
+        # Once it is there, it is read where it is.
+        tilings = [replace(tiling, lhs_fetches=1) for tiling in tilings]
     costs = []
     for tiling in tilings:
-        cycles, bits = pace.cycles(tiling), pace.operand_bits(tiling)
+        cycles, bits = pace.cycles(tiling), pace.operand_bits(tiling) + pace.copied_bits(tiling)
         # Far below one cycle, bits only decide between equal times.
         costs.append(where(tiling.fits, cycles + bits * 1e-15, np.inf))
     return _cheapest(costs, tilings)

@@ -7,7 +7,7 @@ points. What decides between formulas (dataflow, how results leave, buffering) i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,9 +119,10 @@ class Work:
             shared_bits=0 if plan.shared is None else plan.shared.total_dram_bits,
             kept_bits=8 * plan.kept_bytes,
             scans=tuple(
-                Scan(step.barrier_elements, step.source.bits, plan.lhs if step.operand == "lhs" else plan.rhs)
+                Scan(step.barrier_elements, stored.dram_bits, stored)
                 for step in plan.steps
                 if isinstance(step, steps.ScanRange)
+                for stored in (plan.lhs if step.operand == "lhs" else plan.rhs,)
             ),
         )
 
@@ -169,6 +170,10 @@ def lane_elements(step: Step, repeats: dict[steps.Per, Number]) -> Number:
             return sum(a.count * repeats[a.per] for a in step.actions[:1])
         case steps.Migrate():
             return 0 if step.folded else step.elements * repeats[steps.Per.LHS_FETCH]
+        case steps.Rotate() | steps.EncodePrototypes():
+            return step.lane_slots * repeats[step.actions[0].per]
+        case steps.MultiplyOutliers():
+            return step.lane_slots
         case steps.RescalePartialSums() | steps.Requantize() | steps.Dequantize():
             return step.count
         case (
@@ -266,6 +271,20 @@ class Machine:
     def alone(self) -> bool:
         """Whether there is one array in all rows."""
         return type(self.arrays) is int and self.arrays == 1
+
+    def beside(self, work: Work) -> Machine:
+        """Give the machine that a layer sees while other tensors stay in the activation buffer.
+
+        An operand that the array reads where it is needs no tile.
+        """
+        if type(work.kept_bits) is int and work.kept_bits == 0:
+            return self
+        memory = self.activation
+        left = maximum(memory.capacity_bits - work.kept_bits, 0)
+        tile = 8 * floor_div(left, 16) if memory.double_buffered else left
+        if work.lhs.in_place:
+            tile = maximum(work.lhs.elements, self.rows * self.dot_depth) * work.lhs.sram_bits
+        return replace(self, activation=replace(memory, capacity_bits=left, tile_bits=tile))
 
     @property
     def elements(self) -> Number:
