@@ -75,13 +75,11 @@ class Primitives:
         a = checked_widths("a_bits", a_bits, *LIMITS["multiplier"]["a_bits"])
         b = checked_widths("b_bits", b_bits, *LIMITS["multiplier"]["b_bits"])
         cost = self._unit("multiplier", (a, b), size=a * b, variant="array")
+        wide = self.library.law("multiplier", "area_um2")(a, b) * self.scaling.area
+        cost = cost.replace(high_um2=_plain(np.maximum(cost.high_um2, wide)))
         if self.node.synthesised:
             plain = self.library.law("multiplier", "energy_pj")(a, b) * self.scaling.energy
-            wide = self.library.law("multiplier", "area_um2")(a, b) * self.scaling.area
-            cost = cost.replace(
-                high_pj=_plain(np.maximum(cost.high_pj, plain * self.scaling.high)),
-                high_um2=_plain(np.maximum(cost.high_um2, wide)),
-            )
+            cost = cost.replace(high_pj=_plain(np.maximum(cost.high_pj, plain * self.scaling.high)))
         return cost
 
     @cached
@@ -233,6 +231,8 @@ class Primitives:
         nominal = energy * by_energy.value * scaling.energy
         # Nominal carries the estimated wire load once; low without it, high with it twice.
         low, high = no_wire, 2.0 - no_wire
+        # Published and synthesised areas of the same node are two sources; the band holds both.
+        smaller, larger = np.minimum(own * by_area.low, area), np.maximum(own * by_area.high, area)
         basis = (self._basis(kind), by_energy.basis, by_area.basis, scaling.warning)
         return Cost(
             area_um2=own * scaling.area,
@@ -243,8 +243,8 @@ class Primitives:
             low_pj=nominal * (low * by_energy.low * node.band.low * scaling.low),
             high_pj=nominal * (high * by_energy.high * node.band.high * scaling.high),
             idle_pj=nominal * 0.0,
-            low_um2=own * (by_area.low * scaling.area),
-            high_um2=own * (by_area.high * scaling.area),
+            low_um2=_plain(smaller * scaling.area),
+            high_um2=_plain(larger * scaling.area),
             basis=tuple(b for b in basis if b),
         )
 
