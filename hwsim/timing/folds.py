@@ -2,9 +2,10 @@
 
 Sums that leave through their neighbours (`Array.drain`) take ``R`` cycles more a fold; a second register for the
 stationary operand (`Array.double_buffered`) leaves of all loads only the first ``R``. Where folds overlap
-(`Array.overlap_folds`) the skew ``R + C - 2`` is paid once and a fold takes its stream, ``ceil(k_s/d)`` or
-``max(m, R)``; where a partial tile takes its own part (`Array.partial_tiles`) its rows and columns stand for ``R`` and
-``C``. Several arrays share output tiles and batches, or the rows that stream, whichever is sooner done.
+(`Array.overlap_folds`) the skew ``R + C - 2`` is paid once and a fold takes its stream, but not less than ``R``: a
+column has one wire for ``R`` results and loads ``R`` operands one after the other. Where a partial tile takes its own
+part (`Array.partial_tiles`) its rows and columns stand for ``R`` and ``C``. Several arrays share output tiles and
+batches, or the rows that stream, whichever is sooner done.
 
 With one segment and ``d = 1`` the counts are those of SCALE-Sim (arXiv 1811.02883), which reports one cycle less
 because it counts from 0.
@@ -36,6 +37,9 @@ class Folds:
     fixed_cycles, repeated_cycles
         Of the busiest array: in any case, and for each repeat of a tiling. Of arrays that share what streams past,
         `shared_cycles`.
+    streams
+        Where the folds of an array that holds sums overlap: length of each segment's stream and how many there are,
+        the shortest first; `fixed_cycles` are then the tiles of the busiest array.
     """
 
     machine: Machine
@@ -47,6 +51,7 @@ class Folds:
     fixed_cycles: Number
     repeated_cycles: Number
     shared_cycles: tuple[Number, Number] | None
+    streams: tuple[tuple[Number, int], ...] = ()
 
     def count(self, repeats: Number) -> Number:
         """Folds of all arrays."""
@@ -55,6 +60,11 @@ class Folds:
     def cycles(self, repeats: Number) -> Number:
         """Cycles of the busiest array."""
         machine = self.machine
+        if self.streams:
+            # A column has one wire for as many results as there are rows.
+            paced = sum(count * maximum(length, repeats * machine.rows) for length, count in self.streams)
+            unused = maximum(0, machine.rows - ceil_div(self.streams[0][0], repeats))  # nothing follows the last
+            return self.fixed_cycles * paced - unused + machine.rows + machine.columns - 2
         if machine.overlap_folds and machine.dataflow != "output_stationary":
             own = self._overlapping(self.fixed_cycles, self.moving, repeats)
             if self.shared_cycles is None:
@@ -69,7 +79,8 @@ class Folds:
     def _overlapping(self, tiles: Number, length: Number, repeats: Number) -> Number:
         """Cycles where the next tile is loaded, and the sums that it continues have left, in as many as rows."""
         rows = self.machine.rows
-        return rows + tiles * maximum(length, repeats * rows) + rows + self.machine.columns - 2
+        unused = maximum(0, rows - ceil_div(length, repeats))  # nothing follows the last
+        return rows + tiles * maximum(length, repeats * rows) - unused + rows + self.machine.columns - 2
 
 
 def folds_of(work: Work, machine: Machine) -> Folds:
@@ -90,8 +101,9 @@ def _summing(work: Work, machine: Machine, m: Number, n: Number) -> Folds:
     mine = tiles if machine.alone else ceil_div(tiles, machine.arrays)
     skew, shifted = rows + columns - 2, machine.drain == "shift"
     if machine.overlap_folds:
-        fixed, repeated = mine * slices + skew, 0
-    elif machine.partial_tiles == "part":
+        streams = tuple((ceil_div(length, machine.dot_depth), count) for length, count in work.segments)
+        return Folds(machine, high, wide, sums, 0, tiles * sums, mine, 0, None, streams)
+    if machine.partial_tiles == "part":
         # Summed over tiles of r rows and c columns: r + c - 2, and r more if results leave through their neighbours.
         skews = wide * m + high * n - 2 * high * wide + (wide * m if shifted else 0)
         fixed, repeated = tiles * slices, work.batch * sums * skews

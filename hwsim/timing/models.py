@@ -51,7 +51,7 @@ def timing_row(
     bound, run = timing.bound, None
     read, written = timing.dram.read_bits, timing.dram.write_bits
     mac, array = plan.mac, accelerator.array
-    peak = array.rows * array.columns * array.dot_depth
+    peak = accelerator.elements
     if profile == "scalesim":
         if model != "closed":
             msg = f"model must be closed under the profile scalesim, not {model}"
@@ -67,6 +67,9 @@ def timing_row(
         total, utilization = run.total_cycles, mac.macs / (peak * run.total_cycles)
         read, written = run.read_bits, run.write_bits
     elif model == "register":
+        if accelerator.arrays > 1:
+            msg = f"arrays must be 1 for the model register, which is one array, not {accelerator.arrays}"
+            raise ValueError(msg)
         compute = total = _register_cycles(plan, array)
         utilization, bound = mac.macs / (peak * total), "compute"
     row = {
@@ -90,12 +93,30 @@ def _register_cycles(plan: Plan, array: Array) -> int:
     if not isinstance(mac.lhs, IntFormat) or not isinstance(mac.rhs, IntFormat):
         msg = f"{plan.layer.name} must be an integer product for the model register, not {mac.lhs} by {mac.rhs}"
         raise ValueError(msg)
-    cycles = 0
-    lengths = [int(length) for length in np.diff((*mac.boundaries, mac.k))]
-    for length in lengths:
+    runs: list[tuple[int, int]] = []
+    for length in np.diff((*mac.boundaries, mac.k)).tolist() * mac.batch:
+        if len(runs) >= mac.segments:
+            # Calls differ in their operands only.
+            runs.append(runs[-mac.segments])
+            continue
         lhs = rng.integers(mac.lhs.lo, mac.lhs.hi + 1, (mac.m + plan.extra_rows, length))
         rhs = rng.integers(mac.rhs.lo, mac.rhs.hi + 1, (length, mac.n + plan.extra_columns))
-        cycles += run_array(lhs, rhs, array, lhs_bits=mac.lhs.bits, rhs_bits=mac.rhs.bits).total_cycles
-    # Calls differ in their operands only; with a second register the load of every segment but the first is hidden.
-    hidden = array.rows if array.double_buffered and array.dataflow != "output_stationary" else 0
-    return mac.batch * cycles - hidden * (mac.batch * len(lengths) - 1)
+        cycles = run_array(lhs, rhs, array, lhs_bits=mac.lhs.bits, rhs_bits=mac.rhs.bits).total_cycles
+        runs.append((length, cycles))
+    return sum(cycles for _, cycles in runs) - sum(_hidden_cycles(plan, array, length) for length, _ in runs[:-1])
+
+
+def _hidden_cycles(plan: Plan, array: Array, length: int) -> int:
+    """Cycles at the end of a run and the start of the next that pass at once when they follow each other."""
+    held = array.dataflow != "output_stationary"
+    loading = array.rows if array.double_buffered and held else 0
+    if not array.overlap_folds:
+        return loading
+    match array.dataflow:
+        case "output_stationary":
+            moving = -(-length // array.dot_depth)
+        case "weight_stationary":
+            moving = plan.mac.m + plan.extra_rows
+        case "input_stationary":
+            moving = plan.mac.n + plan.extra_columns
+    return loading + array.rows + array.columns - 2 - max(0, array.rows - moving)

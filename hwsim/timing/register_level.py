@@ -157,13 +157,13 @@ def _run(lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits
     limits = np.array(
         [low, high, register.overflow is Overflow.SATURATE, mask, (1 << bits[0]) - 1, (1 << bits[1]) - 1], np.int64
     )
-    fed = a.reshape(tall, deep, depth)
-    held = np.ascontiguousarray(b.reshape(deep, depth, wide).swapaxes(1, 2))
+    fed = a.reshape(tall, deep, depth).astype(np.int32)
+    held = np.ascontiguousarray(b.reshape(deep, depth, wide).swapaxes(1, 2)).astype(np.int32)
     sizes = np.array([rows, columns, m if stationary else steps, n], np.int64)
-    if stationary:
-        output_stationary(fed, held, sizes, array.drain == "shift", limits, out, leave, busy, counters)
-    else:
-        operand_stationary(fed, held, sizes, array.double_buffered, limits, out, leave, busy, counters)
+    first_way = array.drain == "shift" if stationary else array.double_buffered
+    ways = np.array([first_way, array.overlap_folds, array.partial_tiles == "part"], np.int64)
+    clock = output_stationary if stationary else operand_stationary
+    clock(fed, held, sizes, ways, limits, out, leave, busy, counters)
     lhs_toggles, rhs_toggles, sum_toggles, cycles, port, clashes = counters.tolist()
     if clashes:
         msg = f"results must not meet in one register, not {clashes} times"

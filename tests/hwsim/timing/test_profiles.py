@@ -17,6 +17,7 @@ from hwsim.cli.main import main
 from hwsim.timing import closed_form, scalesim_report, timing_row
 from quant import Scheme
 from tests.hwsim.machines import attention_layer, machine
+from workloads import Layer
 
 DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
 GOLDEN = Path(__file__).parent / "golden" / "scalesim.csv"
@@ -69,7 +70,15 @@ def test_what_scale_sim_does_not_know_is_refused(sizes: Any, changes: Any, text:
 
 @pytest.mark.parametrize("scheme", ["w8a8-static", "w8a8-asym-weight", "w4a8-g128"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"array__double_buffered": True, "array__dataflow": "weight_stationary"}], ids=str
+    "changes",
+    [
+        {},
+        {"array__double_buffered": True, "array__dataflow": "weight_stationary"},
+        {"array__overlap_folds": True},
+        {"array__overlap_folds": True, "array__double_buffered": True, "array__dataflow": "weight_stationary"},
+        {"array__partial_tiles": "part"},
+    ],
+    ids=str,
 )
 def test_registers_and_closed_form_agree_on_batches_segments_and_extra_columns(
     scheme: str, changes: dict[str, Any]
@@ -79,6 +88,37 @@ def test_registers_and_closed_form_agree_on_batches_segments_and_extra_columns(
     row, run = timing_row(plan, accelerator, "register")
     assert run is None
     assert row["total_cycles"] == row["compute_cycles"] == closed_form(plan, accelerator).compute_cycles
+
+
+def test_several_arrays_share_tiles_or_the_rows_that_stream() -> None:
+    """Four arrays of 3 x 2 sum two of 8 tiles each; one tile of weights is held by all, past each a quarter streams."""
+    accelerator = machine(arrays=4)
+    layer = Layer("gemm", "mk,kn->mn", {"m": 5, "k": 11, "n": 7}, "x", "w", "y")
+    timing = closed_form(hwsim.lower(layer, Scheme.load("w8a8-static"), accelerator), accelerator)
+    assert timing.compute_cycles == 2 * (11 + 3 + 2 - 2)
+    assert timing.utilization == pytest.approx(5 * 11 * 7 / (4 * 6 * timing.total_cycles))
+    held = machine(arrays=4, array__dataflow="weight_stationary")
+    narrow = Layer("gemm", "mk,kn->mn", {"m": 20, "k": 3, "n": 2}, "x", "w", "y")
+    timing = closed_form(hwsim.lower(narrow, Scheme.load("w8a8-static"), held), held)
+    assert timing.compute_cycles == 3 + 5 + 3 + 2 - 2
+    with pytest.raises(ValueError, match=r"^arrays must be 1 for the model register, which is one array, not 4$"):
+        timing_row(hwsim.lower(narrow, Scheme.load("w8a8-static"), held), held, "register")
+
+
+def test_a_port_of_their_own_takes_weights_beside_activations() -> None:
+    """64 x 512 int8 activations at 1 GB/s, 512 x 64 weights at 0.5: the longer of the two transfers sets the pace."""
+    fields = {"memories__dram__bandwidth_gb_per_s": 1.0, "memories__dram__latency_ns": 0}
+    alone = machine(**fields, array__rows=64, array__columns=64, memories__dram__weight_bandwidth_gb_per_s=0.5)
+    shared = machine(**fields, array__rows=64, array__columns=64)
+    layer = Layer("gemm", "mk,kn->mn", {"m": 64, "k": 512, "n": 64}, "x", "w", "y")
+
+    def cycles(accelerator: hwsim.Accelerator) -> Any:
+        return closed_form(hwsim.lower(layer, Scheme.load("w8a8-static"), accelerator), accelerator).dram_cycles
+
+    weights = 512 * 64 + 4  # and one scale
+    assert cycles(alone) == pytest.approx(weights / (0.5 * 4))
+    everything = cycles(shared)
+    assert everything == pytest.approx((64 * 512 + weights + 64 * 64) / 4, rel=0.01)
 
 
 def test_the_profile_refuses_what_is_not_one_product() -> None:

@@ -26,6 +26,9 @@ from workloads import Layer
 
 DATAFLOWS = ("output_stationary", "weight_stationary", "input_stationary")
 CONVENTIONS = [("bus", False), ("shift", False), ("bus", True)]
+OVERLAPPING = ("bus", True, {"array__overlap_folds": True})
+IN_PART = ("bus", False, {"array__partial_tiles": "part"})
+SHIFTED_IN_PART = ("shift", False, {"array__partial_tiles": "part"})
 Matrix = list[list[int]]
 # what an element holds: which step of its sum, and the values
 Word = tuple[int, tuple[int, ...]]
@@ -304,6 +307,45 @@ def test_closed_form_equals_the_registers_on_all_small_shapes(dataflow: str, con
         np.testing.assert_array_equal(got.out, lhs @ rhs)
         assert got.busy.sum() == m * k * n
         assert got.utilization == m * k * n / (rows * columns * got.total_cycles)
+
+
+@pytest.mark.parametrize("convention", [OVERLAPPING, IN_PART, SHIFTED_IN_PART], ids=str)
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_closed_form_equals_the_registers_where_folds_overlap_or_take_their_part(
+    dataflow: str, convention: tuple[str, bool, dict[str, Any]]
+) -> None:
+    """The same 900 shapes and arrays; each result leaves alone on its wire."""
+    seen = {}
+    drain, hidden, changes = convention
+    for m, k, n, rows, columns in grid():
+        lhs, rhs = random_pair(m, k, n)
+        if (rows, columns) not in seen:
+            seen[rows, columns] = roomy(rows, columns, dataflow, drain, hidden, **changes)
+        accelerator = seen[rows, columns]
+        got = run_array(lhs, rhs, accelerator.array)
+        timing = closed_form(gemm(m, k, n, accelerator), accelerator)
+        assert got.total_cycles == timing.compute_cycles, (m, k, n, rows, columns)
+        np.testing.assert_array_equal(got.out, lhs @ rhs)
+        assert got.busy.sum() == m * k * n
+        assert got.results_per_port == 1
+
+
+def test_overlapping_folds_by_hand() -> None:
+    """Two columns of one element stream 3 steps each without a gap; four rows of weights take 4 cycles to load."""
+    array = Array.from_fields({"rows": 1, "columns": 1, "dataflow": "output_stationary", "overlap_folds": True})
+    got = run_array([[1, 2, 3]], [[1, 1], [1, 1], [1, 0]], array)
+    assert (got.leave_cycles.tolist(), got.busy.tolist()) == ([[2, 5]], [1] * 6)
+    held = {"rows": 4, "columns": 1, "dataflow": "weight_stationary", "double_buffered": True, "overlap_folds": True}
+    got = run_array([[1] * 8, [2] * 8], [[1]] * 8, Array.from_fields(held))
+    # 4 loads, the second tile 4 cycles after the first, its two sums leave the fourth row 3 and 4 cycles after that
+    assert (got.out.tolist(), got.leave_cycles.tolist(), got.total_cycles) == ([[8], [16]], [[11], [12]], 13)
+
+
+def test_a_partial_tile_by_hand() -> None:
+    """3 rows on an array of 2: a tile of 2 x 2 takes 2 + 2 + 2 - 2 cycles, one of 1 x 2 one less."""
+    fields = {"rows": 2, "columns": 2, "dataflow": "output_stationary", "partial_tiles": "part"}
+    got = run_array([[1, 2], [3, 4], [5, 6]], [[1, 0], [0, 1]], Array.from_fields(fields))
+    assert (got.leave_cycles.tolist(), got.total_cycles) == ([[1, 2], [2, 3], [5, 6]], 7)
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
