@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.execution.migration import along, migration_of
+from hwsim.execution.prototypes import Prototypes, fit_prototypes
 from hwsim.execution.quantization import Float32, quantized, rounded
+from hwsim.execution.rotation import rotate_activation, rotate_weight
 from hwsim.lowering import operands
-from hwsim.plan import Quantize
+from hwsim.plan import EncodePrototypes, Quantize
 from quant import Contraction, ScaleLayout, parse_layout, quantize_operand
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Prepared:
         without smoothing.
     bias : float32 [n]
         None without one.
+    prototypes
+        Of activations that are encoded; None for all others.
     """
 
     plan: Plan
@@ -58,6 +62,7 @@ class Prepared:
     static: dict[str, QTensor]
     migration: Float32 | None
     bias: Float32 | None
+    prototypes: Prototypes | None = None
 
 
 def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepared:
@@ -78,7 +83,7 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
     if plan.layer.bias is not None and bias is None:
         msg = f"bias must be given for layer {plan.layer.name}, which has one"
         raise ValueError(msg)
-    lhs, rhs = operands(plan.layer, plan.scheme)
+    _, rhs = operands(plan.layer, plan.scheme)
     constant = plan.layer.rhs_kind == "weight"
     migration = migration_of(plan, samples)
     lhs_samples, rhs_values = samples.lhs, samples.rhs
@@ -86,6 +91,23 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
         contraction = Contraction.parse(plan.layer.contraction)
         lhs_samples = lhs_samples / along(migration, contraction, contraction.lhs)
         rhs_values = rhs_values * along(migration, contraction, contraction.rhs)
+    if plan.scheme.rotate is not None and constant:
+        lhs_samples, rhs_values = rotate_activation(plan, lhs_samples), rotate_weight(plan, rhs_values)
+    static = _static_scales(plan, lhs_samples, samples)
+    for step in plan.steps:
+        if isinstance(step, EncodePrototypes) and rhs.spec is not None:
+            prototypes = fit_prototypes(plan, step, static["lhs"], rhs_values, rhs.spec)
+            return Prepared(plan, None, None, static, None, bias, prototypes)
+    weight = None if not constant or rhs.spec is None else quantized(rhs, rhs_values)
+    values = None
+    if plan.mac.unit == "float" and constant:
+        values = rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
+    return Prepared(plan, weight, values, static, migration, bias)
+
+
+def _static_scales(plan: Plan, lhs_samples: Float32, samples: Samples) -> dict[str, QTensor]:
+    """Quantize calibration tensors, whose scales later calls take."""
+    lhs, rhs = operands(plan.layer, plan.scheme)
     static: dict[str, QTensor] = {}
     for step in plan.steps:
         if isinstance(step, Quantize) and not step.dynamic:
@@ -98,11 +120,7 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
                     pass
     if plan.scheme.output is not None and plan.verdict is not None:
         static["out"] = quantize_operand(samples.out, plan.scheme.output, output_layout(plan))
-    weight = None if not constant or rhs.spec is None else quantized(rhs, rhs_values)
-    values = None
-    if plan.mac.unit == "float" and constant:
-        values = rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
-    return Prepared(plan, weight, values, static, migration, bias)
+    return static
 
 
 def output_layout(plan: Plan) -> ScaleLayout:

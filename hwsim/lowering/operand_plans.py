@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hwsim.lowering.operands import spec_of
 from hwsim.plan import Decode, EncodePrototypes, Migrate, Quantize, Rotate, ScanRange, Step, Stored
-from quant import Contraction, IntFormat
+from quant import FP32, Contraction, IntFormat
 
 if TYPE_CHECKING:
     from hwsim.lowering.operands import Operand
@@ -122,7 +122,7 @@ def _transform(task: Task, operand: Operand) -> list[Step]:
         return [Migrate(operand.elements, task.static, task.carrier)]
     block = rotation_block(task)
     if block > 1:
-        return [Rotate(operand.elements, block, task.carrier, "producer" if task.static else "load")]
+        return [Rotate(operand.elements, block, FP32, "producer" if task.static else "load")]
     return []
 
 

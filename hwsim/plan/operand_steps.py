@@ -68,6 +68,8 @@ class Rotate:
 
     Parameters
     ----------
+    source
+        Format of the adders.
     at
         ``load``: as floats come from DRAM; ``producer``: before the operand is quantized and stored.
     """
