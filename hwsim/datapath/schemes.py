@@ -104,7 +104,11 @@ def matmul_codebook(
 
 
 def lookup_and_add(
-    codes: npt.ArrayLike, tables: npt.ArrayLike, accumulator: Accumulator = _DEFAULT, *, initial: int = 0
+    codes: npt.ArrayLike,
+    tables: npt.ArrayLike,
+    accumulator: Accumulator = _DEFAULT,
+    *,
+    initial: npt.ArrayLike = 0,
 ) -> IntArray:
     r"""Sum table entries, one for each subspace: the product quantization of the rows, equation (53).
 
@@ -118,7 +122,7 @@ def lookup_and_add(
         Dot products of the columns with the prototypes, quantized with one scale per column.
     accumulator
         As in `matmul`; its products are the entries.
-    initial
+    initial : int, broadcast to [m, 1, n]
         Start of the accumulators.
 
     Returns

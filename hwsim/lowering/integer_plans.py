@@ -50,8 +50,9 @@ def _mac(task: Task) -> MultiplyAccumulate:
     if weight.code == "pow2":
         unit, rhs = "shift", weight.integer_format
     elif task.encoded:
-        if task.accelerator.array.dot_depth != 1:
-            msg = f"array.dot_depth must be 1 for code pq, which looks one entry up a step, not {task.accelerator.array.dot_depth}"
+        depth = task.accelerator.array.dot_depth
+        if depth != 1:
+            msg = f"array.dot_depth must be 1 for code pq, which looks one entry up a step, not {depth}"
             raise ValueError(msg)
         encoding = encode(task)
         unit, k, prototypes = "lookup", encoding.subspaces, encoding.prototypes
