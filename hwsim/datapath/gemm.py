@@ -6,10 +6,6 @@ while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**5
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import importlib
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -92,19 +88,3 @@ def _add_integers(out: IntArray, part: npt.NDArray[Any]) -> None:
             # A float too large for int32 converts to anything; by way of int64 its low bits stay.
             piece = piece.astype(np.int64)
         out[start : start + _PIECE] += piece.astype(out.dtype)
-
-
-@functools.cache
-def _blas() -> Any:
-    try:
-        threadpoolctl = importlib.import_module("threadpoolctl")
-    except ImportError:
-        # Without it BLAS and the panels compete for processors: slower, the same integers.
-        return None
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep BLAS to one thread inside a ``with``, if threadpoolctl is installed."""
-    controller = _blas()
-    return contextlib.nullcontext() if controller is None else controller.limit(limits=1)

@@ -12,7 +12,7 @@ from quant.formats import IntArray, IntFormat, Overflow
 
 from . import steps
 from .accumulator import Accumulator
-from .certified import Outcome, accumulate_by_steps, accumulate_certified, accumulate_spilled, can_hold
+from .certified import never_overflows
 from .gemm import exact_product, magnitude
 from .operands import Stacks, as_initial, as_integers, check_product_fits, stack
 from .walk import raise_first_overflow, walk
@@ -222,63 +222,22 @@ def _reach(job: _Job) -> int:
 def _registers(job: _Job) -> IntArray:
     """Return the final registers before the final shift, [b, m, n]."""
     accumulator = job.accumulator
-    if _order_free(job):
-        return _wrapped(job)
     lhs, rhs, start = job.stacks.lhs, job.stacks.rhs, job.start()
-    if _clamps_and_spills(accumulator) and lhs.size and rhs.size:
-        spilled = accumulate_spilled(lhs, rhs, start, accumulator)
-        if spilled is not None:
-            return spilled.register
-    real = can_hold(lhs, rhs, start, accumulator)
-    if real is None or not lhs.size or not rhs.size:
-        records = walk(lhs, rhs, start, accumulator)
-        outcome = Outcome(records.register, (records.first >= 0).astype(np.uint8))
-    elif _clamps_only(accumulator):
-        outcome = accumulate_certified(lhs, rhs, start, accumulator, real)
+    if never_overflows(lhs, rhs, start, accumulator):
+        return _wrapped(job)
+    from . import tiles  # noqa: PLC0415 LLVM is loaded when it is needed, not at import
+
+    plan = None
+    if lhs.size and rhs.size:
+        plan = tiles.choose(accumulator, magnitude(lhs) * magnitude(rhs), magnitude(start), lhs.shape[2])
+    if plan is not None:
+        register, hit = tiles.accumulate(lhs, rhs, start, accumulator, plan)
     else:
-        outcome = accumulate_by_steps(lhs, rhs, start, accumulator, real)
-    if outcome.hit is not None:
-        raise_first_overflow(lhs, rhs, start, accumulator, outcome.hit, job.stacks.shape)
-    return outcome.register
-
-
-def _clamps_and_spills(accumulator: Accumulator) -> bool:
-    """Tell whether a clamping register spills into one that does not trap, and nothing else happens to the sums."""
-    return (
-        accumulator.overflow is Overflow.SATURATE
-        and accumulator.spill_steps is not None
-        and accumulator.spill_overflow is not Overflow.TRAP
-        and accumulator.tree_bits is None
-        and not accumulator.dropped_bits
-    )
-
-
-def _clamps_only(accumulator: Accumulator) -> bool:
-    """Tell whether the register clamps or traps and nothing else happens to the sums."""
-    return (
-        accumulator.overflow is not Overflow.WRAP
-        and accumulator.tree_bits is None
-        and accumulator.spill_steps is None
-        and not accumulator.dropped_bits
-    )
-
-
-def _order_free(job: _Job) -> bool:
-    """Tell whether the result is the sum of all products modulo the register, whatever the order."""
-    accumulator = job.accumulator
-    if accumulator.dropped_bits:
-        return False
-    reach = _reach(job)
-    if accumulator.tree_range is not None:
-        tree_reach = accumulator.dot_depth * magnitude(job.stacks.lhs) * magnitude(job.stacks.rhs)
-        if tree_reach > accumulator.tree_range[1]:
-            return False
-    total = reach + (magnitude(job.initial) if job.initial is not None else 0)
-    if accumulator.spill_steps is None:
-        return accumulator.overflow is Overflow.WRAP or total <= accumulator.range[1]
-    return reach <= accumulator.range[1] and (
-        accumulator.spill_overflow is Overflow.WRAP or total <= accumulator.spill_range[1]
-    )
+        records = walk(lhs, rhs, start, accumulator)
+        register, hit = records.register, records.first >= 0
+    if hit is not None:
+        raise_first_overflow(lhs, rhs, start, accumulator, hit, job.stacks.shape)
+    return register
 
 
 def _wrapped(job: _Job) -> IntArray:

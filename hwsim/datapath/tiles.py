@@ -1,249 +1,291 @@
-"""Compiled steps of many accumulators at once: one row of the lhs against a tile of columns of the rhs.
-
-Integers are held in floats that represent them exactly (float32 below 2**24, float64 below 2**53), because their
-vector instructions are the widest that every processor has and the operands are already floats for BLAS. Which of
-the two is enough is decided in `hwsim.datapath.certified`. The rhs comes packed, tile by tile, so that the innermost
-loops have a constant length and neighbouring addresses; then the compiler turns them into vector instructions.
-"""
+"""Step accumulators tile by tile: choose the lanes that hold every value exactly, lay operands out, run in threads."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
 
-WIDTH = 64
-"""Columns of a tile."""
+from quant.formats import IntArray, Overflow
 
-_WRAP, _SATURATE, _TRAP = 0, 1, 2
+from . import steps
+from .accumulator import Accumulator
+from .lanes import width
+from .step_kernels import Recipe, Rule, kernel
+
+_LIMITS = {"float32": 1 << 24, "float64": 1 << 53}
+_SHORT = (1 << 15) - 1
+_GROUP = 16
+_SHORTEST_SHORT_GROUP = 4
+_DEEPEST_TREE = 64
+_CHUNK_BYTES = 1 << 15
+_WORTH_THREADS = 1 << 18
+_SINGLE_UNIT = 2.0**-23
+_SLACK = 2.0**-20
+_RULES: dict[Overflow, Rule] = {Overflow.WRAP: "wrap", Overflow.SATURATE: "saturate", Overflow.TRAP: "trap"}
 
 
-@njit(cache=True, nogil=True)
-def certified_block(
-    register: Any, block: Any, row_norms: Any, column_norms: Any, lhs: Any, packed: Any, span: Any, rails: Any, hit: Any
-) -> int:
-    """Add the products of one block of the reduction to saturating registers; return the tiles that had to step.
+class Outcome(NamedTuple):
+    """Registers, and where a trapping one left its range (or None if nothing traps)."""
+
+    register: IntArray
+    hit: npt.NDArray[Any] | None
+
+
+class Plan(NamedTuple):
+    """How an accumulation runs.
+
+    Attributes
+    ----------
+    recipe
+        Its kernel.
+    steps
+        Steps in a group, whose sums are bounded together.
+    segments, groups
+        Segments, and groups in each; without spills there is one segment.
+    """
+
+    recipe: Recipe
+    steps: int
+    segments: int
+    groups: int
+
+
+def choose(accumulator: Accumulator, largest: int, start: int, k: int) -> Plan | None:
+    """Choose lanes that hold every value of an accumulation exactly; None if there are none.
 
     Parameters
     ----------
-    register : float [p, n]
-        Changed in place.
-    block : float [p, n]
-        Exact sums of the block.
-    row_norms, column_norms : float [p], [n]
-        Upper bounds of the Euclidean norms of the operands in the block.
-    lhs : float [p, k]
-        Rows.
-    packed : float [ceil(n / 64), k, 64]
-        Columns, tile by tile; the last tile is filled with zeros.
-    span : int [3]
-        First and last + 1 index of the block, and the depth.
-    rails : float [4]
-        Range of the register: lo, hi, size, 1 / size.
-    hit : uint8 [p, n] or [0, 0]
-        Set to 1 where a register was clamped, if it has a size.
+    accumulator
+        What is accumulated.
+    largest
+        Largest magnitude of a product.
+    start
+        Largest magnitude that a register starts with.
+    k
+        Length of the reduction.
     """
-    # Above 2**24 the doubled middle and its bound round by one each; the slack keeps the bound an upper bound.
-    ceiling, floor = rails[1] + rails[1] - 2, rails[0] + rails[0] + 2
-    stepped = 0
-    tile = np.zeros(WIDTH, register.dtype)
-    trapped = np.zeros(WIDTH, np.uint8)
-    start, stop, depth = span[0], span[1], span[2]
-    rule = _TRAP if hit.size else _SATURATE
-    # A register that drops no bits: the size times its inverse is 1, in the right type.
-    cut = rails[2] * rails[3]
-    for i in range(register.shape[0]):
-        norm = row_norms[i]
-        for t in range(packed.shape[0]):
-            row = register[i, t * WIDTH : (t + 1) * WIDTH]
-            sums = block[i, t * WIDTH : (t + 1) * WIDTH]
-            norms = column_norms[t * WIDTH : (t + 1) * WIDTH]
-            outside = 0
-            for j in range(row.shape[0]):
-                middle = row[j] + row[j] + sums[j]
-                bound = norm * norms[j]
-                outside += (middle + bound > ceiling) | (middle - bound < floor)
-            if outside == 0:
-                for j in range(row.shape[0]):
-                    row[j] += sums[j]
-                continue
-            stepped += 1
-            trapped[:] = 0
-            _load(tile, register[i], t, row.shape[0])
-            _run(tile, lhs[i], packed[t], start, stop, depth, cut, rails, rule, trapped)
-            _store(register[i], tile, t, row.shape[0])
-            if hit.size:
-                for j in range(row.shape[0]):
-                    hit[i, t * WIDTH + j] |= trapped[j]
-    return stepped
-
-
-@njit(cache=True, nogil=True)
-def _run(  # noqa: C901 a call per step would cost more than the step
-    tile: Any, row: Any, columns: Any, start: int, stop: int, depth: int, cut: Any, own: Any, rule: int, trapped: Any
-) -> None:
-    """Take the steps of start..stop: sum `depth` products, drop low bits, add within the range `own`."""
-    lo, hi, size, inverse = own[0], own[1], own[2], own[3]
-    addend = np.empty(WIDTH, tile.dtype)
-    for step in range(start, stop, depth):
-        factor = row[step]
-        for j in range(WIDTH):
-            addend[j] = factor * columns[step, j]
-        for k in range(step + 1, min(step + depth, stop)):
-            factor = row[k]
-            for j in range(WIDTH):
-                addend[j] += factor * columns[k, j]
-        if cut != 1:
-            for j in range(WIDTH):
-                addend[j] = np.floor(addend[j] * cut)
-        if rule == _WRAP:
-            for j in range(WIDTH):
-                value = tile[j] + addend[j]
-                tile[j] = value - size * np.floor((value - lo) * inverse)
-            continue
-        if rule == _TRAP:
-            for j in range(WIDTH):
-                value = tile[j] + addend[j]
-                trapped[j] |= (value < lo) | (value > hi)
-        for j in range(WIDTH):
-            value = tile[j] + addend[j]
-            value = value if value > lo else lo
-            tile[j] = value if value < hi else hi
-
-
-@njit(cache=True, nogil=True)
-def _load(tile: Any, row: Any, t: int, count: int) -> None:
-    for j in range(count):
-        tile[j] = row[t * WIDTH + j]
-    for j in range(count, WIDTH):
-        tile[j] = 0
-
-
-@njit(cache=True, nogil=True)
-def _store(row: Any, tile: Any, t: int, count: int) -> None:
-    for j in range(count):
-        row[t * WIDTH + j] = tile[j]
-
-
-@njit(cache=True, nogil=True)
-def _spill(outer: Any, inner: Any, own: Any, rule: int, trapped: Any) -> None:
-    """Add the inner registers to the outer ones within the range `own`, and clear them."""
-    lo, hi, size, inverse = own[0], own[1], own[2], own[3]
-    for j in range(WIDTH):
-        value = outer[j] + inner[j]
-        if rule == _WRAP:
-            outer[j] = value - size * np.floor((value - lo) * inverse)
+    depth = accumulator.dot_depth
+    narrow = accumulator.tree_range is not None and depth > 1 and depth * largest > accumulator.tree_range[1]
+    if narrow and depth > _DEEPEST_TREE:
+        return None
+    # What a sum that leaves the tree can reach, and what it can reach inside.
+    inside = 2 * max(largest, 1 << (accumulator.tree_bits or 0) - 1) if narrow else depth * largest
+    reach = 1 << (accumulator.tree_bits or 0) - 1 if narrow else depth * largest
+    reach = (reach >> accumulator.dropped_bits) + bool(accumulator.dropped_bits)
+    total = -(-k // depth)
+    segment = min(total, accumulator.spill_steps or total)
+    for lane, register in (("int16", "int16"), ("int16", "int32"), ("float32", "float32"), ("float64", "float64")):
+        if lane == "int16":
+            fits = largest <= _SHORT and ((accumulator.tree_bits or 99) <= 16 if narrow else depth * largest <= _SHORT)
+            group = min(_GROUP, segment, _GROUP if register == lane else _SHORT // max(1, reach))
         else:
-            if rule == _TRAP:
-                trapped[j] |= (value < lo) | (value > hi)
-            value = value if value > lo else lo
-            outer[j] = value if value < hi else hi
-        inner[j] = 0
+            fits = True
+            group = max(1, min(_GROUP // depth, segment))
+        if fits and _holds(accumulator, register, inside, reach, start, group):
+            recipe = Recipe(
+                lane,
+                register,
+                _RULES[accumulator.overflow],
+                checked=accumulator.overflow is not Overflow.WRAP and register != "int16",
+                single=depth == 1,
+                tree=depth if narrow else 0,
+                tree_rule=_RULES[accumulator.tree_overflow],
+                dropped=bool(accumulator.dropped_bits),
+                spill=_RULES[accumulator.spill_overflow] if accumulator.spill_steps is not None else None,
+            )
+            return Plan(recipe, group, -(-total // segment), -(-segment // group))
+    return None
 
 
-@njit(cache=True, nogil=True)
-def _run_tree(  # noqa: C901, PLR0912 a call per adder would cost more than the adder
-    tile: Any,
-    row: Any,
-    columns: Any,
-    start: int,
-    stop: int,
-    level: Any,
-    cut: Any,
-    own: Any,
-    rule: int,
-    adder: Any,
-    tree_rule: int,
-    trapped: Any,
-) -> None:
-    """Take the steps of start..stop through a tree whose adders have the range `adder`."""
-    lo, hi, size, inverse = own[0], own[1], own[2], own[3]
-    tree_lo, tree_hi, tree_size, tree_inverse = adder[0], adder[1], adder[2], adder[3]
-    depth = level.shape[0]
-    for step in range(start, stop, depth):
-        for t in range(depth):
-            # Beyond the end of the reduction the tree is fed zeros.
-            k = min(step + t, stop - 1)
-            factor = row[k] if step + t < stop else row[k] - row[k]
-            for j in range(WIDTH):
-                level[t, j] = factor * columns[k, j]
-        length = depth
-        while length > 1:
-            for t in range(length // 2):
-                if tree_rule == _WRAP:
-                    for j in range(WIDTH):
-                        value = level[2 * t, j] + level[2 * t + 1, j]
-                        level[t, j] = value - tree_size * np.floor((value - tree_lo) * tree_inverse)
-                    continue
-                if tree_rule == _TRAP:
-                    for j in range(WIDTH):
-                        value = level[2 * t, j] + level[2 * t + 1, j]
-                        trapped[j] |= (value < tree_lo) | (value > tree_hi)
-                for j in range(WIDTH):
-                    value = level[2 * t, j] + level[2 * t + 1, j]
-                    value = value if value > tree_lo else tree_lo
-                    level[t, j] = value if value < tree_hi else tree_hi
-            if length % 2:
-                for j in range(WIDTH):
-                    level[length // 2, j] = level[length - 1, j]
-            length = (length + 1) // 2
-        if rule == _TRAP:
-            for j in range(WIDTH):
-                value = tile[j] + np.floor(level[0, j] * cut)
-                trapped[j] |= (value < lo) | (value > hi)
-        for j in range(WIDTH):
-            value = tile[j] + np.floor(level[0, j] * cut)
-            if rule == _WRAP:
-                tile[j] = value - size * np.floor((value - lo) * inverse)
-            else:
-                value = value if value > lo else lo
-                tile[j] = value if value < hi else hi
+def _holds(accumulator: Accumulator, register: str, inside: int, reach: int, start: int, group: int) -> bool:
+    """Tell whether a type of registers, and the outer registers beside it, hold every value."""
+    wraps = accumulator.overflow is Overflow.WRAP
+    outer = 0 if accumulator.spill_steps is None else accumulator.spill_bits
+    if register == "int16":
+        return accumulator.bits <= 16 and outer <= 32 and group >= 1
+    if register == "int32":
+        # A clamp sees a register plus an addend; what wraps needs its low bits only.
+        return accumulator.bits <= (32 if wraps else 31) and outer <= 32 and group >= _SHORTEST_SHORT_GROUP
+    limit = _LIMITS[register]
+    if register == "float32" and outer > 32:
+        return False
+    worst = max(1 << (accumulator.bits - 1), start) + (group if wraps else 1) * reach
+    if register == "float64" and outer:
+        worst = max(worst, (1 << (outer - 1)) + (1 << (accumulator.bits - 1)) + start)
+        wraps = wraps or accumulator.spill_overflow is Overflow.WRAP
+    # Wrapping also takes the distance from the lower end.
+    return max(2 * worst if wraps else worst, 2 * inside) <= limit
 
 
-@njit(cache=True, nogil=True)
-def walk_tiles(register: Any, lhs: Any, packed: Any, numbers: Any, limits: Any, hit: Any) -> None:
-    """Accumulate every output step by step, a tile of columns at a time.
+def accumulate(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator, plan: Plan) -> Outcome:
+    """Step every accumulator of stacks of matrices.
 
     Parameters
     ----------
-    register : float [p, n]
-        Start, and in place the result: the outer register if there are spills.
-    lhs : float [p, k]
-        Rows.
-    packed : float [ceil(n / 64), k, 64]
-        Columns, tile by tile; the last tile is filled with zeros.
-    numbers : int [6]
-        Depth, steps between spills (0 for none), whether the tree is narrow, and the overflow codes of the
-        register, the tree and the outer register.
-    limits : float [4, 4]
-        Rows for the register, the tree and the outer register: lo, hi, size, 1 / size. Last row: 1 / 2**dropped.
-    hit : uint8 [p, n]
-        Set to 1 where a trapping adder or register left its range.
+    lhs : int [b, m, k]
+    rhs : int [b, k, n]
+    start : int [b, m, n]
+        Start of the registers, of the outer ones if there are spills.
+    accumulator, plan
+        As `choose` was given and gave.
     """
-    depth, spill, narrow = numbers[0], numbers[1], numbers[2]
-    rule, tree_rule, outer_rule = numbers[3], numbers[4], numbers[5]
-    size = lhs.shape[1]
-    level = np.zeros((depth if narrow else 1, WIDTH), register.dtype)
-    inner = np.zeros(WIDTH, register.dtype)
-    outer = np.zeros(WIDTH, register.dtype)
-    trapped = np.zeros(WIDTH, np.uint8)
-    own, tree, beyond, cut = limits[0], limits[1], limits[2], limits[3, 0]
-    segment = spill * depth if spill else size
-    for t in range(packed.shape[0]):
-        count = min(WIDTH, register.shape[1] - t * WIDTH)
-        columns = packed[t]
-        for i in range(register.shape[0]):
-            _load(outer if spill else inner, register[i], t, count)
-            trapped[:] = 0
-            for start in range(0, size, segment):
-                stop = min(start + segment, size)
-                if narrow:
-                    _run_tree(inner, lhs[i], columns, start, stop, level, cut, own, rule, tree, tree_rule, trapped)
-                else:
-                    _run(inner, lhs[i], columns, start, stop, depth, cut, own, rule, trapped)
-                if spill:
-                    _spill(outer, inner, beyond, outer_rule, trapped)
-            _store(register[i], outer if spill else inner, t, count)
-            for j in range(count):
-                hit[i, t * WIDTH + j] = trapped[j]
+    return _Run(lhs, rhs, start, accumulator, plan).run()
+
+
+class _Rows(NamedTuple):
+    """Rows of the lhs as the kernel reads them, and bounds of their groups [rows, groups]."""
+
+    factors: npt.NDArray[Any]
+    bounds: npt.NDArray[np.float32]
+
+
+class _Run:
+    """One accumulation: operands as the kernel reads them, and results as it leaves them."""
+
+    def __init__(self, lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator, plan: Plan) -> None:
+        self.lhs, self.rhs, self.start = lhs, rhs, start
+        self.accumulator, self.plan, self.recipe = accumulator, plan, plan.recipe
+        self.lane = np.dtype(plan.recipe.lane)
+        self.length = plan.segments * plan.groups * plan.steps * accumulator.dot_depth
+        self.kernel = kernel(plan.recipe)
+        bits = accumulator.bits if accumulator.spill_steps is None else accumulator.spill_bits
+        self.result = np.empty(start.shape, np.int32 if bits <= 32 else np.int64)
+        rules = {plan.recipe.rule, plan.recipe.spill, plan.recipe.tree_rule if plan.recipe.tree else None}
+        self.hit = np.zeros(start.shape, np.uint8) if "trap" in rules else None
+        self.limits = _limits(accumulator, plan)
+
+    def run(self) -> Outcome:
+        batch, m, n = self.start.shape
+        threads = 1 if m * n * self.lhs.shape[2] < _WORTH_THREADS else _threads()
+        # Fewer tiles than processors: share rows too.
+        parts = -(-threads // -(-n // width()))
+        tall = -(-m // (parts * self.recipe.rows)) * self.recipe.rows
+        with ThreadPoolExecutor(threads) as pool:
+            for b in range(batch):
+                rows = [(top, self._rows(self.lhs[b, top : top + tall])) for top in range(0, m, tall)]
+                jobs = [(b, top, left, part) for left in range(0, n, width()) for top, part in rows]
+                list((pool.map if threads > 1 else map)(self._tile, jobs))
+        return Outcome(self.result, self.hit)
+
+    def _rows(self, lhs: IntArray) -> _Rows:
+        m = lhs.shape[0]
+        padded = m + -m % self.recipe.rows
+        rows = np.zeros((padded, self.length), self.lane)
+        self._lay_out(lhs.T, rows.reshape(padded, self.plan.segments, -1).transpose(1, 2, 0))
+        bounds = self._bounds(rows, "rgu,rgu->rg", (padded, -1))
+        if self.lane == np.int16:
+            low = rows.view(np.uint16).astype(np.uint32)
+            rows = low | low << np.uint32(16)
+        return _Rows(rows, bounds)
+
+    def _lay_out(self, x: IntArray, out: npt.NDArray[Any]) -> None:
+        """Write x [k, i] into zeros [segment, k, i], which hold whole groups."""
+        length = min(len(x), (self.accumulator.spill_steps or len(x)) * self.accumulator.dot_depth)
+        whole, count = len(x) // length, x.shape[1]
+        out[:whole, :length, :count] = x[: whole * length].reshape(whole, length, count)
+        out[whole:, : len(x) - whole * length, :count] = x[whole * length :]
+
+    def _bounds(self, x: npt.NDArray[Any], norm: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Bound the norms of the groups from above; nothing where no register is certified."""
+        if not self.recipe.checked:
+            return np.zeros(1, np.float32)
+        length = self.plan.steps * self.accumulator.dot_depth
+        real = x if x.dtype.kind == "f" else x.astype(np.float32)
+        grouped = real.reshape(len(x), -1, length, *x.shape[2:])
+        squares = np.einsum(norm, grouped, grouped)
+        # A float32 sum of so many positive terms is off by at most that many half units in the last place.
+        bounds = np.sqrt(squares * (1 + (length + 16) * _SINGLE_UNIT)) * (1 + _SLACK)
+        return np.ascontiguousarray(bounds.reshape(shape), np.float32)
+
+    def _tile(self, job: tuple[int, int, int, _Rows]) -> None:
+        """Take rows through one tile of columns, a chunk of the reduction at a time."""
+        b, top, left, rows = job
+        m, n = self.start.shape[1:]
+        bottom, right = min(top + len(rows.factors), m), min(left + width(), n)
+        where = (b, slice(top, bottom), slice(left, right))
+        inside = (slice(0, bottom - top), slice(0, right - left))
+        columns = np.zeros((self.length, width()), self.lane)
+        self._lay_out(self.rhs[b, :, left:right], columns.reshape(self.plan.segments, -1, width()))
+        bounds = self._bounds(columns[np.newaxis], "bguj,bguj->bgj", (-1, width()))
+        shape = (len(rows.factors), width())
+        register, outer = np.zeros(shape, self.recipe.register), np.zeros(shape, self.recipe.outer)
+        marks = np.zeros(shape, np.uint8)
+        target = register if self.recipe.spill is None else outer
+        target[inside] = self.start[where]
+        for at, segments, groups in self._chunks():
+            self._call(rows, columns, (register, outer, marks), bounds, (at, segments, groups))
+        self.result[where] = self._fitted(target[inside])
+        if self.hit is not None:
+            self.hit[where] = marks[inside]
+
+    def _chunks(self) -> Iterator[tuple[int, int, int]]:
+        """Yield first group, segments and groups of chunks whose columns stay in the nearest cache."""
+        plan = self.plan
+        group_bytes = plan.steps * self.accumulator.dot_depth * width() * self.lane.itemsize
+        fitting = max(1, _CHUNK_BYTES // group_bytes)
+        if self.recipe.spill is None:
+            for first in range(0, plan.groups, fitting):
+                yield first, 1, min(fitting, plan.groups - first)
+            return
+        some = max(1, fitting // plan.groups)
+        for first in range(0, plan.segments, some):
+            yield first * plan.groups, min(some, plan.segments - first), plan.groups
+
+    def _call(
+        self,
+        rows: _Rows,
+        columns: npt.NDArray[Any],
+        registers: tuple[npt.NDArray[Any], ...],
+        bounds: npt.NDArray[np.float32],
+        chunk: tuple[int, int, int],
+    ) -> None:
+        first, segments, groups = chunk
+        depth, checked = self.accumulator.dot_depth, self.recipe.checked
+        product = first * self.plan.steps * depth
+        stride = rows.bounds.shape[1] if checked else 0
+        blocks = len(rows.factors) // self.recipe.rows
+        dropped = self.accumulator.dropped_bits
+        counts = np.array([blocks, segments, groups, self.plan.steps, depth, dropped, self.length, stride])
+        # Addresses of where the chunk begins; the arrays outlive the call.
+        self.kernel(
+            rows.factors.ctypes.data + product * rows.factors.itemsize,
+            columns.ctypes.data + product * width() * columns.itemsize,
+            *(array.ctypes.data for array in registers),
+            rows.bounds.ctypes.data + (first * rows.bounds.itemsize if checked else 0),
+            bounds.ctypes.data + (first * width() * bounds.itemsize if checked else 0),
+            counts.ctypes.data,
+            self.limits.ctypes.data,
+        )
+
+    def _fitted(self, register: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring registers that kept more than their width into their range."""
+        accumulator = self.accumulator
+        rule, bounds = accumulator.overflow, accumulator.range
+        if self.recipe.spill is not None:
+            rule, bounds = accumulator.spill_overflow, accumulator.spill_range
+        if rule is Overflow.WRAP and register.dtype.kind == "i":
+            return np.asarray(steps.fit(register.astype(np.int64), *bounds, rule))
+        return register
+
+
+def _limits(accumulator: Accumulator, plan: Plan) -> npt.NDArray[np.float64]:
+    ranges = [accumulator.range, accumulator.tree_range if plan.recipe.tree else None]
+    ranges.append(accumulator.spill_range if plan.recipe.spill else None)
+    limits: list[float] = []
+    for lo, hi in (bounds or (-1, 0) for bounds in ranges):
+        limits += [lo, hi, hi - lo + 1, 1 / (hi - lo + 1)]
+    cut = 1 / (1 << accumulator.dropped_bits)
+    # Rounding down moves each addend by less than one; the rest makes up for rounding in the comparison.
+    safe = accumulator.range[1] * (1 - _SLACK) - (plan.steps if accumulator.dropped_bits else 0) - 2
+    return np.array([*limits, cut, safe])
+
+
+def _threads() -> int:
+    """Return the processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
