@@ -146,6 +146,8 @@ class Memories(Document):
     keeps_results
         Whether results can be written into the activation buffer and stay there for later layers, as in a unified
         buffer or a scratchpad that software manages; otherwise every tensor goes through DRAM.
+    prefetches_weights
+        Whether the free half of a double-buffered weight buffer takes weights of the next layer while one runs.
     """
 
     activation: Sram
@@ -153,6 +155,14 @@ class Memories(Document):
     output: Sram
     dram: Dram
     keeps_results: bool = False
+    prefetches_weights: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _prefetch_has_room(self) -> Self:
+        if self.prefetches_weights and not self.weight.double_buffered:
+            msg = "weight double_buffered must be True where prefetches_weights is True, not False"
+            raise ValueError(msg)
+        return self
 
 
 class Accelerator(Document):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from hwsim.simulation import (
     Recording,
     Result,
     _silent,
+    has_numerics,
     load_workload,
     plan_network,
     read_plans,
@@ -120,7 +121,8 @@ def compare(
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
     baseline: str = "fp32",
-    numerics: bool = True,
+    batch: int = 1,
+    numerics: bool | None = None,
     progress: Progress = _silent,
 ) -> Comparison:
     """Compare schemes on one workload and one machine.
@@ -139,8 +141,10 @@ def compare(
         A preset's name, a YAML file or an object.
     baseline
         Scheme that ratios and the ledger refer to.
+    batch
+        Repetitions of the workload, as `simulate` takes them.
     numerics
-        Measure errors; otherwise only costs are computed.
+        Measure errors; otherwise only costs are computed. None does so where the workload has tensors.
     progress
         Called with the name of what is being done.
 
@@ -163,13 +167,19 @@ def compare(
     if len(set(names)) != len(names):
         msg = f"schemes must have different names, not {', '.join(sorted(names))}"
         raise ValueError(msg)
-    recording = Recording(network)
+    recording, measured = Recording(network), has_numerics(network, numerics)
+
+    def run(scheme: Scheme) -> Result:
+        return simulate(
+            network, scheme, machine, batch=batch, numerics=measured, recording=recording, progress=progress
+        )
+
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Schemes side by side use the cores better than the threads of one matrix product, and sums of floats then
         # have one order on every machine.
-        if numerics:
+        if measured:
             recording.run_all()
-        tasks = [pool.submit(_rows, network, scheme, machine, numerics, recording, progress) for scheme in chosen]
+        tasks = [pool.submit(_rows, scheme, run, progress) for scheme in chosen]
         try:
             rows = [row for task in tasks for row in task.result()]
         except BaseException:
@@ -181,20 +191,18 @@ def compare(
     return _assemble(network, base, rows)
 
 
-def _rows(
-    network: Network, scheme: Scheme, machine: Accelerator, numerics: bool, recording: Recording, progress: Progress
-) -> list[_Row]:
+def _rows(scheme: Scheme, run: Callable[[Scheme], Result], progress: Progress) -> list[_Row]:
     """Run one scheme, or list why it can not be run and run its repair."""
     progress(scheme.name)
     try:
-        result = simulate(network, scheme, machine, numerics=numerics, recording=recording, progress=progress)
+        result = run(scheme)
     except IllegalLayoutError as error:
         repair = repaired(scheme, error.verdict)
         refused = _Row(scheme, None, None, f"{error.layer}: {witness_line(error.verdict)}")
         if repair is None:
             return [refused]
         fixed, note = repair
-        result = simulate(network, fixed, machine, numerics=numerics, recording=recording, progress=progress)
+        result = run(fixed)
         return [refused, _Row(fixed, result, scheme.name, note)]
     return [_Row(scheme, result, None, scheme.description)]
 
@@ -256,19 +264,19 @@ def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str,
     Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay. An array whose tile the
     buffers do not hold, or that is deeper than the scheme's groups, is not taken.
     """
-    machine = scaled_to_area(result, budget_um2)
+    machine, sized = scaled_to_area(result, budget_um2), network.batched(result.batch // result.calls)
     while True:
         try:
-            plans = plan_network(network, result.scheme, machine)
+            plans = plan_network(sized, result.scheme, machine)
             built, layers = read_plans(plans, machine, result.technology)
             break
         except ValueError:
             if machine.array.columns <= result.accelerator.array.columns:
                 raise
             machine = _with_columns(result.accelerator, machine.array.columns - 1)
-    cycles = sum(layer.timing.total_cycles for layer in layers)
-    energy_pj = float(sum(layer.energy.total_pj for layer in layers))
-    macs = sum(plan.mac.macs for plan in plans)
+    cycles = result.calls * sum(layer.timing.total_cycles for layer in layers)
+    energy_pj = float(result.calls * sum(layer.energy.total_pj for layer in layers))
+    macs = result.calls * sum(plan.mac.macs for plan in plans)
     return {
         "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
         "equal_area_area_um2": built.total_um2,

@@ -14,8 +14,8 @@ from hwsim.cost import Area, Energy, area, energy
 from hwsim.cost.pricing import BANDS
 from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
+from hwsim.network import keep, network_timings, share
 from hwsim.technology import Technology
-from hwsim.timing import Timing, closed_form
 from quant import Scheme, sqnr_db
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hwsim.execution import Float32
     from hwsim.plan import Plan
+    from hwsim.timing import Timing
     from workloads import Layer, Network
 
 Progress = Callable[[str], None]
@@ -89,6 +90,8 @@ class LayerResult:
         At nominal prices and at the edges of the band that their sources support.
     sqnr_db
         None where it was not measured or the result is the reference itself.
+    call
+        Which of the runs, one after the other, that a batch is split into.
     """
 
     plan: Plan
@@ -97,6 +100,7 @@ class LayerResult:
     low: Energy
     high: Energy
     sqnr_db: float | None = None
+    call: int = 0
 
     def to_row(self, cycle_ns: float) -> dict[str, Any]:
         """Flat row with units in the names."""
@@ -104,6 +108,7 @@ class LayerResult:
         return {
             "scheme": plan.scheme.name,
             "layer": plan.layer.name,
+            "call": self.call,
             "verdict": plan.verdict_name,
             "partial_sums": plan.mac.segments,
             "sqnr_db": np.nan if self.sqnr_db is None else self.sqnr_db,
@@ -133,11 +138,15 @@ class Result:
     Parameters
     ----------
     layers
-        In the order of the network.
+        In the order of the network; of a batch that is split, one call after the other.
     built
         Area of the machine that runs all of them.
     output_sqnr_db
         Error of the network's output with errors carried from layer to layer; None if not measured or exact.
+    batch, calls
+        Repetitions of the workload, and runs that they are split into.
+    tokens
+        That all calls together read or make; None where that has no meaning.
     """
 
     workload: str
@@ -147,6 +156,9 @@ class Result:
     layers: tuple[LayerResult, ...]
     built: Area
     output_sqnr_db: float | None
+    batch: int = 1
+    calls: int = 1
+    tokens: int | None = None
 
     @property
     def total_cycles(self) -> int:
@@ -205,6 +217,16 @@ class Result:
             "dram_read_bytes": read,
             "dram_write_bytes": write,
             "traffic_bytes": read + write,
+            **self._per_token(read + write),
+        }
+
+    def _per_token(self, traffic_bytes: float) -> dict[str, float]:
+        if self.tokens is None:
+            return {}
+        return {
+            "tokens_per_s": self.tokens / self.latency_us * 1e6,
+            "energy_per_token_pj": self.energy_pj / self.tokens,
+            "traffic_per_token_bytes": traffic_bytes / self.tokens,
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -219,14 +241,15 @@ class Result:
 
 
 def plan_network(network: Network, scheme: Scheme, accelerator: Accelerator) -> tuple[Plan, ...]:
-    """Lower every layer of a network.
+    """Lower every layer of a network; keep on chip what fits, and quantize once what several layers read.
 
     Raises
     ------
     IllegalLayoutError
         If a layer can not be run.
     """
-    return tuple(lower(layer, scheme, accelerator) for layer in network.layers)
+    plans = tuple(lower(layer, scheme, accelerator) for layer in network.layers)
+    return share(network, keep(network, plans, accelerator))
 
 
 def read_plans(
@@ -236,11 +259,38 @@ def read_plans(
     everything = tuple(plans)
     built = area(everything, accelerator, technology)
     layers = []
-    for plan in everything:
-        timing = closed_form(plan, accelerator)
+    for plan, timing in zip(everything, network_timings(everything, accelerator), strict=True):
         low, nominal, high = (energy(plan, timing, accelerator, technology, built, band) for band in BANDS)
         layers.append(LayerResult(plan, timing, nominal, low, high))
     return built, tuple(layers)
+
+
+def split_batch(network: Network, scheme: Scheme, accelerator: Accelerator, batch: int) -> tuple[int, tuple[Plan, ...]]:
+    """Split a batch into equal calls, one after the other, so that all of them take least time.
+
+    Returns
+    -------
+    calls
+        The fewest of those that take least time.
+    plans
+        Of one call.
+
+    Raises
+    ------
+    ValueError
+        If the batch is not positive, or the network does not take one.
+    """
+    whole = network.batched(batch)
+    if batch == 1:
+        return 1, plan_network(whole, scheme, accelerator)
+
+    def cycles(calls: int) -> int:
+        return calls * sum(int(timing.total_cycles) for timing in network_timings(made[calls], accelerator))
+
+    sizes = {calls: network.batched(batch // calls) for calls in range(1, batch + 1) if batch % calls == 0}
+    made = {calls: plan_network(sized, scheme, accelerator) for calls, sized in sizes.items()}
+    best = min(made, key=cycles)  # of equals the first
+    return best, made[best]
 
 
 def simulate(
@@ -248,7 +298,8 @@ def simulate(
     scheme: Scheme | str | Path = "w8a8-dynamic",
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
-    numerics: bool = True,
+    batch: int = 1,
+    numerics: bool | None = None,
     recording: Recording | None = None,
     progress: Progress = _silent,
 ) -> Result:
@@ -260,8 +311,11 @@ def simulate(
         A network, the name of an embedded one, or an ``.npz`` file of operands.
     scheme, accelerator
         A preset's name, a YAML file or an object.
+    batch
+        Repetitions of the workload, side by side or in calls one after the other, whichever takes less time.
     numerics
-        Execute the plans on the evaluation inputs and measure errors; otherwise only costs are computed.
+        Execute the plans on the evaluation inputs and measure errors; otherwise only costs are computed. None does
+        so where the workload has tensors.
     recording
         Float tensors recorded earlier, so that several schemes share them.
     progress
@@ -272,7 +326,8 @@ def simulate(
     IllegalLayoutError
         If the scheme's scales can not leave the integer sums on this array.
     ValueError
-        If a name, a field or an operand is wrong, or a buffer is too small.
+        If a name, a field or an operand is wrong, a buffer is too small, or errors are asked for of a workload that
+        has shapes only.
 
     Examples
     --------
@@ -284,14 +339,30 @@ def simulate(
     network = load_workload(workload)
     chosen, machine = Scheme.load(scheme), Accelerator.load(accelerator)
     technology = Technology.load(machine.technology)
-    plans = plan_network(network, chosen, machine)
+    calls, plans = split_batch(network, chosen, machine, batch)
     built, layers = read_plans(plans, machine, technology)
     carried = None
-    if numerics:
+    if has_numerics(network, numerics):
         shared = recording or Recording(network)
         errors, carried = measure_errors(network, plans, machine, shared, progress)
         layers = tuple(replace(layer, sqnr_db=errors[layer.plan.layer.name]) for layer in layers)
-    return Result(network.name, chosen, machine, technology, layers, built, carried)
+    repeated = tuple(replace(layer, call=call) for call in range(calls) for layer in layers)
+    sized = network.batched(batch)
+    return Result(sized.name, chosen, machine, technology, repeated, built, carried, batch, calls, sized.tokens)
+
+
+def has_numerics(network: Network, wanted: bool | None) -> bool:
+    """Tell whether errors are measured: as wanted, by default where there are tensors.
+
+    Raises
+    ------
+    ValueError
+        If they are wanted of a network that has shapes only.
+    """
+    if wanted and network.shapes_only:
+        msg = f"numerics of {network.name} must be off, as it has shapes only"
+        raise ValueError(msg)
+    return not network.shapes_only if wanted is None else wanted
 
 
 def measure_errors(

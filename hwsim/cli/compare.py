@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 )
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--baseline", "-b", default="fp32", show_default=True, metavar="NAME|FILE", help="What ratios refer to.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
 @click.option("--per-layer", is_flag=True, help="Show every layer of every scheme too.")
 @click.option("--explain", is_flag=True, help="Say what each scheme's difference to the baseline is made of.")
 @click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
@@ -35,6 +36,7 @@ def compare(
     schemes: tuple[str, ...],
     accelerator: str,
     baseline: str,
+    batch: int,
     per_layer: bool,
     explain: bool,
     costs_only: bool,
@@ -46,8 +48,9 @@ def compare(
 ) -> None:
     """Put quantization schemes side by side: verdict, error, latency, energy, area.
 
-    WORKLOAD is an embedded network (default: a MiniLM-L6 transformer block with trained weights and the activations
-    of real sentences) or an .npz file of operands: lhs [m, k] and rhs [k, n].
+    WORKLOAD is minilm-block (the default: a MiniLM-L6 transformer block with trained weights and the activations of
+    real sentences), an .npz file of operands lhs [m, k] and rhs [k, n], or for its costs alone resnet50 or a
+    transformer by its shape: gpt2-prefill-512, gpt2-decode-512, minilm-l6-prefill-128, tinyllama-1.1b-decode-2048.
     """
     import hwsim
     from hwsim.simulation import load_workload
@@ -55,10 +58,11 @@ def compare(
 
     network = load_workload(workload)
     chosen = [Scheme.load(name) for name in schemes or hwsim.DEFAULT_SCHEMES]
-    steps = (len(chosen) + 2) * (1 + (0 if costs_only else len(network.layers)))
+    measured = not costs_only and not network.shapes_only
+    steps = (len(chosen) + 2) * (1 + (len(network.layers) if measured else 0))
     with progress(steps) as report:
         result = hwsim.compare(
-            network, chosen, accelerator, baseline=baseline, numerics=not costs_only, progress=report
+            network, chosen, accelerator, baseline=baseline, batch=batch, numerics=measured, progress=report
         )
     frame = result.layers if per_layer and (as_json or csv or parquet) else result.schemes
     if csv is not None:

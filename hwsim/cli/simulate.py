@@ -28,6 +28,7 @@ PROFILES = ["hwsim", "scalesim"]
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
 @click.option("--dataflow", type=click.Choice(list(DATAFLOWS)), help="Dataflow instead of the machine's own.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
 @click.option("--model", type=click.Choice(MODELS), help="Time only, by this model.")
 @click.option("--profile", type=click.Choice(PROFILES), help="Time only, counted as another tool reports it.")
 @click.option(
@@ -48,6 +49,7 @@ def simulate(
     accelerator: str,
     array: str | None,
     dataflow: str | None,
+    batch: int,
     model: Model | None,
     profile: Profile | None,
     timeline: Path | None,
@@ -58,7 +60,8 @@ def simulate(
 ) -> None:
     """Cycles, energy, area and error of one workload under one scheme.
 
-    WORKLOAD is an embedded network (default: minilm-block) or an .npz file of operands.
+    WORKLOAD is minilm-block (the default), an .npz file of operands, or for its costs alone resnet50 or a transformer
+    by its shape: gpt2-prefill-512, gpt2-decode-512, minilm-l6-prefill-128, tinyllama-1.1b-decode-2048.
     """
     import hwsim
     import workloads
@@ -74,10 +77,21 @@ def simulate(
             msg = "--model, --profile and --timeline must go without --plan and --costs-only: they read time only"
             raise ValueError(msg)
         default: Model = "closed" if timeline is None else "event"
-        _time(network, scheme, machine, model or default, profile or "hwsim", timeline, as_json=as_json, csv=csv)
+        _time(
+            network.batched(batch),
+            scheme,
+            machine,
+            model or default,
+            profile or "hwsim",
+            timeline,
+            as_json=as_json,
+            csv=csv,
+        )
         return
     with progress(len(network.layers)) as report:
-        result = hwsim.simulate(network, scheme, machine, numerics=not costs_only, progress=report)
+        result = hwsim.simulate(
+            network, scheme, machine, batch=batch, numerics=False if costs_only else None, progress=report
+        )
     if csv is not None:
         write_frame(result.to_frame(), csv)
     if as_json:
@@ -177,12 +191,14 @@ def _print(result: Result) -> None:
 
     out = console()
     frame = result.to_frame()
+    if frame["sqnr_db"].isna().all():
+        frame = frame.drop(columns="sqnr_db")
     shown = ["layer", "verdict", "sqnr_db", "total_cycles", "stall_cycles", "utilization", "bound", "energy_pj"]
     if out.width >= 120:
         shown = [*shown, "mac_pj", "sram_pj", "dram_pj", "weight_bytes", "traffic_bytes"]
     out.print(
         frame_table(
-            frame[shown],
+            frame[[name for name in shown if name in frame]],
             title=f"{result.workload} under {result.scheme.name} on {result.accelerator.name}",
             width=out.width,
         )
@@ -190,4 +206,5 @@ def _print(result: Result) -> None:
     totals = result.totals()
     rows = ["total_cycles", "latency_us", "utilization", "energy_pj", "area_um2", "power_mw", "tops_per_w"]
     rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
+    rows += [name for name in ("tokens_per_s", "energy_per_token_pj", "traffic_per_token_bytes") if name in totals]
     out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))

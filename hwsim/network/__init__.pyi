@@ -1,0 +1,10 @@
+from .residency import Kept as Kept
+from .residency import keep as keep
+from .residency import kept_tensors as kept_tensors
+from .sequence import Pipeline as Pipeline
+from .sequence import network_timings as network_timings
+from .sequence import pipeline as pipeline
+from .sharing import share as share
+from .tensors import Read as Read
+from .tensors import Tensor as Tensor
+from .tensors import tensors_of as tensors_of
