@@ -19,6 +19,7 @@ from .gemm import magnitude
 
 _SINGLE_UNIT = 2.0**-23
 _LONGEST_SINGLE_SUM = 1 << 20
+_SLACK = 2.0**-20
 
 
 def never_overflows(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator) -> bool:
@@ -77,3 +78,36 @@ def _norms(x: IntArray, length: int) -> list[npt.NDArray[np.float64]]:
     squares = [np.einsum("bgki,bgki->bgi", cut, cut) for cut in reals]
     # A float32 sum of so many positive terms is off by at most that many half units in the last place.
     return [np.sqrt(s.astype(np.float64) * (1 + (length + 16) * _SINGLE_UNIT)) for s in squares]
+
+
+def group_norms(x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Bound the norms of x [groups, k, i] along k from above.
+
+    Returns
+    -------
+    bounds : float32 [groups, i]
+    """
+    real = x if x.dtype.kind == "f" else x.astype(np.float32)
+    squares = np.einsum("gki,gki->gi", real, real)
+    bounds = np.sqrt(squares * (1 + (x.shape[1] + 16) * _SINGLE_UNIT)) * (1 + _SLACK)
+    return np.ascontiguousarray(bounds, np.float32)
+
+
+def kernel_limits(accumulator: Accumulator, steps: int) -> npt.NDArray[np.float64]:
+    """Return the ranges of the registers as `hwsim.datapath.step_kernels` takes them.
+
+    Parameters
+    ----------
+    accumulator
+        A register that does not exist gets the range -1..0.
+    steps
+        Steps of a group.
+    """
+    outer = None if accumulator.spill_steps is None else accumulator.spill_range
+    limits: list[float] = []
+    for lo, hi in (bounds or (-1, 0) for bounds in (accumulator.range, accumulator.tree_range, outer)):
+        limits += [lo, hi, hi - lo + 1, 1 / (hi - lo + 1)]
+    cut = 1 / (1 << accumulator.dropped_bits)
+    # Rounding down moves each addend by less than one; the rest makes up for rounding in the comparison.
+    safe = accumulator.range[1] * (1 - _SLACK) - (steps if accumulator.dropped_bits else 0) - 2
+    return np.array([*limits, cut, safe])

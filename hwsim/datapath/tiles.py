@@ -14,6 +14,7 @@ from quant.formats import IntArray, Overflow
 
 from . import steps
 from .accumulator import Accumulator
+from .certified import group_norms, kernel_limits
 from .lanes import width
 from .step_kernels import Recipe, Rule, kernel
 
@@ -24,8 +25,6 @@ _SHORTEST_SHORT_GROUP = 4
 _DEEPEST_TREE = 64
 _CHUNK_BYTES = 1 << 15
 _WORTH_THREADS = 1 << 18
-_SINGLE_UNIT = 2.0**-23
-_SLACK = 2.0**-20
 _RULES: dict[Overflow, Rule] = {Overflow.WRAP: "wrap", Overflow.SATURATE: "saturate", Overflow.TRAP: "trap"}
 
 
@@ -157,7 +156,7 @@ class _Run:
         self.result = np.empty(start.shape, np.int32 if bits <= 32 else np.int64)
         rules = {plan.recipe.rule, plan.recipe.spill, plan.recipe.tree_rule if plan.recipe.tree else None}
         self.hit = np.zeros(start.shape, np.uint8) if "trap" in rules else None
-        self.limits = _limits(accumulator, plan)
+        self.limits = kernel_limits(accumulator, plan.steps)
 
     def run(self) -> Outcome:
         batch, m, n = self.start.shape
@@ -177,7 +176,8 @@ class _Run:
         padded = m + -m % self.recipe.rows
         rows = np.zeros((padded, self.length), self.lane)
         self._lay_out(lhs.T, rows.reshape(padded, self.plan.segments, -1).transpose(1, 2, 0))
-        bounds = self._bounds(rows, "rgu,rgu->rg", (padded, -1))
+        # Addends count in units of what is dropped.
+        bounds = np.ldexp(np.ascontiguousarray(self._bounds(rows.T).T), -self.accumulator.dropped_bits)
         if self.lane == np.int16:
             low = rows.view(np.uint16).astype(np.uint32)
             rows = low | low << np.uint32(16)
@@ -190,17 +190,11 @@ class _Run:
         out[:whole, :length, :count] = x[: whole * length].reshape(whole, length, count)
         out[whole:, : len(x) - whole * length, :count] = x[whole * length :]
 
-    def _bounds(self, x: npt.NDArray[Any], norm: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Bound the norms of the groups from above; nothing where no register is certified."""
+    def _bounds(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Bound the norms of the groups of x [k, i]; nothing where no register is certified."""
         if not self.recipe.checked:
-            return np.zeros(1, np.float32)
-        length = self.plan.steps * self.accumulator.dot_depth
-        real = x if x.dtype.kind == "f" else x.astype(np.float32)
-        grouped = real.reshape(len(x), -1, length, *x.shape[2:])
-        squares = np.einsum(norm, grouped, grouped)
-        # A float32 sum of so many positive terms is off by at most that many half units in the last place.
-        bounds = np.sqrt(squares * (1 + (length + 16) * _SINGLE_UNIT)) * (1 + _SLACK)
-        return np.ascontiguousarray(bounds.reshape(shape), np.float32)
+            return np.zeros((1, 1), np.float32)
+        return group_norms(x.reshape(-1, self.plan.steps * self.accumulator.dot_depth, x.shape[1]))
 
     def _tile(self, job: tuple[int, int, int, _Rows]) -> None:
         """Take rows through one tile of columns, a chunk of the reduction at a time."""
@@ -211,7 +205,7 @@ class _Run:
         inside = (slice(0, bottom - top), slice(0, right - left))
         columns = np.zeros((self.length, width()), self.lane)
         self._lay_out(self.rhs[b, :, left:right], columns.reshape(self.plan.segments, -1, width()))
-        bounds = self._bounds(columns[np.newaxis], "bguj,bguj->bgj", (-1, width()))
+        bounds = self._bounds(columns)
         shape = (len(rows.factors), width())
         register, outer = np.zeros(shape, self.recipe.register), np.zeros(shape, self.recipe.outer)
         marks = np.zeros(shape, np.uint8)
@@ -271,18 +265,6 @@ class _Run:
         if rule is Overflow.WRAP and register.dtype.kind == "i":
             return np.asarray(steps.fit(register.astype(np.int64), *bounds, rule))
         return register
-
-
-def _limits(accumulator: Accumulator, plan: Plan) -> npt.NDArray[np.float64]:
-    ranges = [accumulator.range, accumulator.tree_range if plan.recipe.tree else None]
-    ranges.append(accumulator.spill_range if plan.recipe.spill else None)
-    limits: list[float] = []
-    for lo, hi in (bounds or (-1, 0) for bounds in ranges):
-        limits += [lo, hi, hi - lo + 1, 1 / (hi - lo + 1)]
-    cut = 1 / (1 << accumulator.dropped_bits)
-    # Rounding down moves each addend by less than one; the rest makes up for rounding in the comparison.
-    safe = accumulator.range[1] * (1 - _SLACK) - (plan.steps if accumulator.dropped_bits else 0) - 2
-    return np.array([*limits, cut, safe])
 
 
 def _threads() -> int:
