@@ -6,8 +6,9 @@ on the order of the batches nor on how they are cut or merged.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -22,6 +23,12 @@ from .thresholds import Float64, check_percentile, count_bins, least_divergence_
 
 ObserverMethod = Literal["minmax", "percentile", "mse", "entropy", "moving_average"]
 METHODS = ("minmax", "percentile", "mse", "entropy", "moving_average")
+
+LARGE = 1 << 23
+"""Values of a stream from which compiled counting pays for loading numba."""
+
+TOGETHER = 16
+"""Blocks counted at once: neighbouring columns lie in one cache line, and their counts in a cache."""
 
 LEAST_EXPONENT = -100
 """A histogram spans at least ``2**-100`` each side, so that bins over widths are float32."""
@@ -246,9 +253,24 @@ class HistogramObserver(Observer):
             self._start(counts)
         _, exponent = np.frexp(np.maximum(-lo, hi))  # magnitudes are below 2**exponent
         self._widen(exponent.astype(np.int64))
+        add = self._counter(x.size)
         for blocks, shape, rows in block_rows(x, block):
             scale = np.ldexp(np.float32(self.bins // 2), -self._exponent[blocks]).astype(np.float32)
-            self._counts[blocks] += _count(rows, scale.reshape(-1, 1), self.bins).reshape(*shape, self.bins)
+            held = self._counts[blocks].reshape(-1, self.bins)  # the observer's own where blocks are all alike
+            for top in range(0, rows.shape[0], TOGETHER):
+                some = slice(top, top + TOGETHER)
+                add(np.ascontiguousarray(rows[some]), scale.reshape(-1, 1)[some], held[some])
+            if not np.may_share_memory(held, self._counts):
+                self._counts[blocks] = held.reshape(*shape, self.bins)
+
+    def _counter(self, size: int) -> Callable[[Float32, Float32, npt.NDArray[np.int64]], None]:
+        """Compiled counting, once a stream is long enough to load numba for it."""
+        if "numba" not in sys.modules and self.values + size < LARGE:
+            return _count
+        from .kernels import count_rows  # noqa: PLC0415  numba only where it pays
+
+        compiled: Callable[[Float32, Float32, npt.NDArray[np.int64]], None] = count_rows
+        return compiled
 
     def _merge(self, later: Self, first: bool) -> None:
         if self.bins != later.bins:
@@ -303,9 +325,9 @@ class HistogramObserver(Observer):
         return Range(chosen.lo.reshape(shape), chosen.hi.reshape(shape))
 
 
-def _count(rows: Float32, scale: Float32, bins: int) -> npt.NDArray[np.int64]:
+def _count(rows: Float32, scale: Float32, counts: npt.NDArray[np.int64]) -> None:
     """Count ``floor(rows * scale) + bins / 2`` in each row; exact, as the scales are powers of two."""
-    counts = np.zeros((rows.shape[0], bins), np.int64)
+    bins = counts.shape[1]
     # Some rows at once where they are short, but not so many that their counts leave the cache.
     height = max(1, min(TILE // rows.shape[1], TILE // bins))
     for top in range(0, rows.shape[0], height):
@@ -315,7 +337,6 @@ def _count(rows: Float32, scale: Float32, bins: int) -> npt.NDArray[np.int64]:
             np.floor(tile, out=tile)
             tile += np.float32(bins // 2)
             counts[some] += count_bins(tile.astype(np.intp), bins)
-    return counts
 
 
 def _quantile(counts: Float64, edges: Float64, width: Float64, part: float) -> Float64:

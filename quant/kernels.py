@@ -142,6 +142,29 @@ def _quantize_rows(
     return outside
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def count_rows(rows: Any, scale: Any, counts: Any) -> None:
+    """Add to the counts of each row how often ``floor(rows * scale) + bins / 2`` occurs.
+
+    Parameters
+    ----------
+    rows : float32 [m, n]
+    scale : float32 [m, 1]
+        Powers of two.
+    counts : int64 [m, bins]
+    """
+    middle = np.int32(counts.shape[1] // 2)
+    index = np.empty(RUN, np.int32)
+    for i in range(rows.shape[0]):
+        s, table = scale[i, 0], counts[i]
+        for left in range(0, rows.shape[1], RUN):
+            run = rows[i, left : left + RUN]
+            for j in range(run.size):
+                index[j] = np.int32(np.floor(run[j] * s)) + middle
+            for j in range(run.size):
+                table[index[j]] += 1
+
+
 def _each(work: Callable[[slice], _T], count: int, size: int) -> list[_T]:
     """Do work on slices of `count` rows of `size` elements, on as many threads as numba may use."""
     rows = max(1, THREAD // size)

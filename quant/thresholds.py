@@ -222,33 +222,73 @@ def least_divergence_range(counts: Float64, ends: Range, fmt: IntFormat, symmetr
     """
     rows, bins = counts.shape
     levels = min(fmt.hi + 1 if symmetric else fmt.hi - fmt.lo + 1, bins)
-    best = np.full(rows, np.inf)
-    cut = np.full(rows, bins)
-    for kept in range(bins, levels - 1, -max(1, (bins - levels) // 128)):
-        divergence = _divergence(counts, kept, levels)
-        better = divergence < best
-        best, cut = np.where(better, divergence, best), np.where(better, kept, cut)
+    cut = np.empty(rows, np.int64)
+    for top in range(0, rows, ROWS):
+        cut[top : top + ROWS] = _least_divergence(_Prefixes.of(counts[top : top + ROWS]), levels)
     threshold = (ends.bound * (cut / bins)).astype(np.float32)
     return Range(np.clip(ends.lo, -threshold, threshold), np.clip(ends.hi, -threshold, threshold))
 
 
-def _divergence(counts: Float64, kept: int, levels: int) -> Float64:
-    """Kullback-Leibler divergence of the cut histogram from its coarse image; infinite where that misses a bin."""
-    inside = counts[:, :kept]
-    cut = inside.copy()
-    cut[:, -1] += counts[:, kept:].sum(axis=1)
-    edges = np.linspace(0, kept, levels, endpoint=False).astype(np.int64)
-    lengths = np.diff(np.append(edges, kept))
-    filled = inside > 0
-    occupied = np.add.reduceat(filled, edges, axis=1, dtype=np.int64)
-    mean = np.add.reduceat(inside, edges, axis=1) / np.maximum(occupied, 1)
-    image = np.where(filled, np.repeat(mean, lengths, axis=1), 0)
-    p = cut / np.maximum(cut.sum(axis=1, keepdims=True), 1)
-    q = image / np.maximum(image.sum(axis=1, keepdims=True), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * np.log(p / q), 0)
-    divergence: Float64 = terms.sum(axis=1)
-    return divergence
+ROWS = 64
+"""Histograms handled at once, so that their prefix sums stay in a cache."""
+
+
+@dataclass(frozen=True)
+class _Prefixes:
+    """Prefix sums over the bins of histograms, [rows, bins + 1]: sums of any run of bins by two look-ups."""
+
+    counts: Float64
+    filled: Float64
+    entropy: Float64
+    """Of ``c log c``."""
+
+    @classmethod
+    def of(cls, counts: Float64) -> _Prefixes:
+        def prefix(values: npt.NDArray[Any]) -> Float64:
+            return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+
+        return cls(prefix(counts), prefix(counts > 0), prefix(_times_log(counts)))
+
+
+def _times_log(x: Float64) -> Float64:
+    """``x log x``, 0 at 0."""
+    logarithm: Float64 = np.log(x, out=np.zeros_like(x), where=x > 0)
+    return x * logarithm
+
+
+def _least_divergence(prefixes: _Prefixes, levels: int) -> npt.NDArray[np.int64]:
+    """Find how many bins to keep in each row for the least divergence, the larger of equals."""
+    rows, bins = prefixes.counts.shape[0], prefixes.counts.shape[1] - 1
+    best = np.full(rows, np.inf)
+    cut = np.full(rows, bins)
+    for kept in range(bins, levels - 1, -max(1, (bins - levels) // 128)):
+        divergence = _divergence(prefixes, kept, levels)
+        better = divergence < best
+        best, cut = np.where(better, divergence, best), np.where(better, kept, cut)
+    return cut
+
+
+def _divergence(prefixes: _Prefixes, kept: int, levels: int) -> Float64:
+    r"""Kullback-Leibler divergence of the cut histogram from its coarse image; infinite where that misses a bin.
+
+    With p the kept counts c, the tail in the last of them, over all counts T, and q the mean m of each run's filled
+    bins over all kept counts K:
+
+    .. math:: \sum p \log(p / q) = (\sum c \log c - \sum_{runs} C \log m) / T - \log T + \log K
+    """
+    edges = np.append(np.linspace(0, kept, levels, endpoint=False).astype(np.int64), kept)
+    runs = np.diff(prefixes.counts[:, edges], axis=1)
+    filled = np.diff(prefixes.filled[:, edges], axis=1)
+    mean = runs / np.maximum(filled, 1)
+    log_mean = np.log(mean, out=np.zeros_like(mean), where=mean > 0)
+    whole, inside = prefixes.counts[:, -1], prefixes.counts[:, kept]
+    tail, last = whole - inside, inside - prefixes.counts[:, kept - 1]
+    own = prefixes.entropy[:, kept - 1] + _times_log(last + tail)
+    image = (runs * log_mean).sum(axis=1) + tail * log_mean[:, -1]
+    missed = (last == 0) & (tail > 0)
+    with np.errstate(divide="ignore"):
+        divergence: Float64 = (own - image) / whole - np.log(whole) + np.log(inside)
+    return np.where(missed | (inside == 0), np.inf, divergence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quant import calibrate, kernels, thresholds
 from quant.affine import quantize
 from quant.calibrate import HistogramObserver, MinMaxObserver, MovingAverageObserver, Observer, observe
 from quant.formats import IntFormat
@@ -298,3 +300,42 @@ def test_observers_of_different_classes_do_not_merge() -> None:
     text = "observers must be of one class to merge, not MinMaxObserver and HistogramObserver"
     with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
         one.merge(HistogramObserver())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_divergence_is_that_of_its_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = (rng.exponential(40, (3, 96)) * (rng.random((3, 96)) < 0.8)).astype(int) * (seed < 5)
+    counts[:, 0] += 1
+    prefixes = thresholds._Prefixes.of(counts.astype(np.float64))
+    for kept in (96, 95, 64, 33, 16):
+        got = thresholds._divergence(prefixes, kept, 16)
+        want = [naive_divergence(row.tolist(), kept, 16) for row in counts]
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_compiled_counting_equals_numpys() -> None:
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(5, 3001)).astype(np.float32)
+    rows[:, :4] = [[0.0, -0.0, 3.999, -4.0]]
+    scale = np.ldexp(np.float32(128), -np.array([[3], [2], [3], [4], [3]])).astype(np.float32)
+    rows = np.clip(rows, -3.9, 3.9)
+    got, want = np.zeros((5, 256), np.int64), np.zeros((5, 256), np.int64)
+    kernels.count_rows(rows, scale, got)
+    calibrate._count(rows, scale, want)
+    np.testing.assert_array_equal(got, want)
+    assert want.sum() == rows.size
+
+
+def test_a_stream_loads_the_compiler_once_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "LARGE", 1 << 40)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    batches = [np.random.default_rng(i).normal(size=(40, 6)).astype(np.float32) for i in range(3)]
+    plain = HistogramObserver("n:1", "mn", method="mse")
+    for batch in batches:
+        plain.update(batch)
+    monkeypatch.setattr(calibrate, "LARGE", 300)
+    mixed = HistogramObserver("n:1", "mn", method="mse")
+    for batch in batches:
+        mixed.update(batch)
+    np.testing.assert_array_equal(mixed._counts, plain._counts)
