@@ -14,3 +14,5 @@ from .simulation import simulate as simulate
 from .inference import infer as infer
 from .training import qat_study as qat_study
 from . import claims as claims
+from .sharing import SharedArea as SharedArea
+from .sharing import shared_area as shared_area

@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": ("hwsim.cli.compare", "Put quantization schemes side by side on one network and machine."),
     "layouts": ("hwsim.cli.layouts", "Tell which scale layouts can be dequantized after accumulation."),
     "simulate": ("hwsim.cli.simulate", "Cycles, energy, area and error of one network, GEMM or file."),
+    "area": ("hwsim.cli.area", "Area of one machine that runs several schemes, part by part."),
     "qat": ("hwsim.cli.qat", "Train digits quantized and compare accuracy with quantization after training."),
     "claims": ("hwsim.cli.claims", "Measure the claims of the source documents on quantization again."),
     "presets": ("hwsim.cli.presets", "List presets, or print one as YAML that loads back."),
