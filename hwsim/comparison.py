@@ -202,8 +202,13 @@ def _rows(scheme: Scheme, run: Callable[[Scheme], Result], progress: Progress) -
         if repair is None:
             return [refused]
         fixed, note = repair
-        result = run(fixed)
-        return [refused, _Row(fixed, result, scheme.name, note)]
+        # Another layer may refuse what repairs the first; one scale for the tensor is always legal.
+        for attempt in (fixed, fixed.replace(activation__layout="per_tensor")):
+            try:
+                return [refused, _Row(attempt, run(attempt), scheme.name, note)]
+            except IllegalLayoutError:
+                continue
+        return [refused]
     return [_Row(scheme, result, None, scheme.description)]
 
 

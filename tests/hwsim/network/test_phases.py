@@ -139,3 +139,14 @@ def test_a_comparison_of_shapes_has_costs_and_no_errors() -> None:
     assert frame["sqnr_db"].isna().all()
     assert (frame["tokens_per_s"] > 0).all()
     assert frame["energy_ratio"].iloc[0] == 1
+
+
+def test_a_network_of_convolutions_has_costs_under_every_scheme_or_its_repair() -> None:
+    """A scale for each position of an image changes along the sum of a 3 x 3 kernel."""
+    frame = hwsim.compare(workloads.resnet50(), ["w8a8-static", "w8a8-dynamic"], baseline="fp32").to_frame()
+    rows = frame.set_index("scheme")
+    assert rows["verdict"].to_dict() | {"w8a8-dynamic": "incompatible"} == rows["verdict"].to_dict()
+    repaired = rows[rows["repair_of"] == "w8a8-dynamic"]
+    assert len(repaired) == 1
+    assert (repaired["latency_us"] < rows.loc["fp32", "latency_us"]).all()
+    assert rows.loc["fp32", "macs"] == 4_089_184_256
