@@ -36,6 +36,9 @@ def never_overflows(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: 
     """
     if accumulator.dropped_bits:
         return False
+    spills, narrow = accumulator.spill_steps is not None, accumulator.tree_range is not None
+    if accumulator.overflow is Overflow.WRAP and not spills and not narrow:
+        return True
     largest, k, depth = magnitude(lhs) * magnitude(rhs), lhs.shape[2], accumulator.dot_depth
     if (
         accumulator.tree_range is not None

@@ -6,6 +6,9 @@ while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**5
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,13 @@ _DOUBLE_LIMIT = 1 << 53
 _SHORTEST_SINGLE_BLOCK = 64
 _PIECE = 1 << 15
 _WORTH_A_SESSION = 1 << 27
+_WORTH_THREADS = 1 << 26
+
+
+def usable_processors() -> int:
+    """Return the number of processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def magnitude(x: IntArray) -> int:
@@ -47,7 +57,8 @@ def exact_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArra
         from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
 
         if onnx_gemm.is_exact():
-            return np.stack([onnx_gemm.product(lhs[b], rhs[b]) for b in range(batch)])
+            products = [onnx_gemm.product(lhs[b], rhs[b]) for b in range(batch)]
+            return products[0][np.newaxis] if batch == 1 else np.stack(products)
     return blas_product(lhs, rhs, dtype)
 
 
@@ -61,14 +72,29 @@ def blas_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArray
     block, real = _blocking(k, magnitude(lhs) * magnitude(rhs))
     a, b = np.empty((m, block), real), np.empty((block, n), real)
     part = np.empty((m, n), real)
-    for i in range(batch):
-        for start in range(0, k, block):
-            size = min(block, k - start)
-            np.copyto(a[:, :size], lhs[i, :, start : start + size])
-            np.copyto(b[:size], rhs[i, start : start + size])
-            np.matmul(a[:, :size], b[:size], out=part)
-            _add_integers(out[i].reshape(-1), part.reshape(-1))
+    # Float copies and integer sums are shared among processors; the product in between shares itself.
+    threads = usable_processors() if m * n * k >= _WORTH_THREADS else 1
+    with ThreadPoolExecutor(threads) as pool:
+        for i in range(batch):
+            for start in range(0, k, block):
+                size = min(block, k - start)
+                _share(pool, threads, _copy, a[:, :size], lhs[i, :, start : start + size])
+                _share(pool, threads, _copy, b[:size], rhs[i, start : start + size])
+                np.matmul(a[:, :size], b[:size], out=part)
+                _share(pool, threads, _add_integers, out[i].reshape(-1), part.reshape(-1))
     return out
+
+
+def _share(pool: ThreadPoolExecutor, threads: int, task: Callable[..., None], *arrays: npt.NDArray[Any]) -> None:
+    """Run a task on parts of arrays of one length, a part in each thread."""
+    if threads == 1:
+        task(*arrays)
+        return
+    list(pool.map(task, *(np.array_split(array, threads) for array in arrays)))
+
+
+def _copy(out: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+    np.copyto(out, values)
 
 
 def _blocking(k: int, largest: int) -> tuple[int, np.dtype[Any]]:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from quant.formats import IntArray
 
+from .gemm import usable_processors
+
 # Element types of onnx.proto.
 _UINT8, _INT8, _INT32 = 2, 3, 6
 
@@ -69,6 +71,8 @@ def _session() -> Any:
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
+    # Left alone it takes one thread for two processors that it holds for one.
+    options.intra_op_num_threads = usable_processors()
     # Threads that wait busily would take the processors from whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])

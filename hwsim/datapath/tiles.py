@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from quant.formats import IntArray, Overflow
 from . import steps
 from .accumulator import Accumulator
 from .certified import group_norms, kernel_limits
+from .gemm import usable_processors
 from .lanes import width
 from .step_kernels import Recipe, Rule, kernel
 
@@ -160,7 +160,7 @@ class _Run:
 
     def run(self) -> Outcome:
         batch, m, n = self.start.shape
-        threads = 1 if m * n * self.lhs.shape[2] < _WORTH_THREADS else _threads()
+        threads = 1 if m * n * self.lhs.shape[2] < _WORTH_THREADS else usable_processors()
         # Fewer tiles than processors: share rows too.
         parts = -(-threads // -(-n // width()))
         tall = -(-m // (parts * self.recipe.rows)) * self.recipe.rows
@@ -265,9 +265,3 @@ class _Run:
         if rule is Overflow.WRAP and register.dtype.kind == "i":
             return np.asarray(steps.fit(register.astype(np.int64), *bounds, rule))
         return register
-
-
-def _threads() -> int:
-    """Return the processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -122,7 +122,7 @@ def test_every_kind_of_step_agrees_with_the_walk(accumulator: Accumulator) -> No
 def test_threads_share_the_work_without_a_seam(
     shape: tuple[int, int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "_threads", lambda: threads)
+    monkeypatch.setattr(tiles, "usable_processors", lambda: threads)
     monkeypatch.setattr(tiles, "_WORTH_THREADS", 0)
     rng = np.random.default_rng(7)
     batch, m, k, n = shape
