@@ -20,6 +20,9 @@ COMPONENTS: dict[str, list[tuple[int | str | bool, ...]]] = {
     "adder": [(16,), (32,)],
     "multiplier": [(8, 32), (9, 32), (8, 20)],
     "shifter": [(32, 32), (20, 32), (32, 8)],
+    "pq_lookup": [(16, 8, 32), (8, 8, 32), (16, 4, 32), (16, 8, 20)],
+    "pq_encoder": [(16, 4, 8), (8, 4, 8), (16, 8, 8), (16, 4, 16)],
+    "rounder": [("stochastic", 24, 16), ("stochastic", 20, 16), ("stochastic", 24, 12), ("nearest", 24, 16)],
     "float_add": [("fp16",), ("fp32",)],
     "float_mul": [("fp16",), ("fp32",)],
     "int_to_float": [(8,), (32,)],
@@ -87,6 +90,11 @@ def test_weight_bytes_count_scales_zero_points_tables_and_bias() -> None:
         "w4a8-g128": 77 / 2 + 7 * 2 + 7 * 2,
         "pow2": 77 / 2 + 7 * 4 + 7 * 2,
         "codebook-16": 77 / 2 + 7 * 4 + 16 + 7 * 2,
+        "w4a16-g128": 77 / 2 + 7 * 2 + 7 / 2 + 7 * 2,
+        "codebook-16-real": 77 / 2 + 4 + 16 * 4 + 7 * 2,
+        "llm-int8": 77 + 7 * 4 + 7 * 2,
+        "mxint8": 77 + 7 + 7 * 2,
+        "pq": 3 * 7 * 16 + 7 * 4 + 7 * 4,
     }
     for name, size in expected.items():
         assert hwsim.lower(weight_layer(), Scheme.load(name), machine()).weight_bytes == size, name
