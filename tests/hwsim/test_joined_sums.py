@@ -99,7 +99,7 @@ def test_power_of_two_scales_are_joined_exactly_and_rounded_once(bias: bool) -> 
 
 def test_sums_beyond_the_shifter_lose_their_low_bits_towards_minus_infinity() -> None:
     """Blocks of activations 2**34 apart; the shifter reaches 31."""
-    spread = np.float32([2.0**-9] * 4 + [1.0] * 4 + [2.0**-24] * 3)
+    spread = np.array([2.0**-9] * 4 + [1.0] * 4 + [2.0**-24] * 3, np.float32)
     layer = weight_layer(5, 11, 7, bias=False)
     case = Joined(layer, scheme(carrier="fp16"), spread)
     rescale = next(s for s in case.plan.steps if isinstance(s, RescalePartialSums))
@@ -154,9 +154,8 @@ def test_integer_factors_and_shifts_together() -> None:
 def test_joined_sums_are_dequantized_and_priced_for_it() -> None:
     for chosen in (scheme(), scheme("per_token", TWO_LEVEL)):
         plan = hwsim.lower(weight_layer(), chosen, machine())
-        rescale, dequantize = (
-            next(s for s in plan.steps if isinstance(s, kind)) for kind in (RescalePartialSums, Dequantize)
-        )
+        rescale = next(s for s in plan.steps if isinstance(s, RescalePartialSums))
+        dequantize = next(s for s in plan.steps if isinstance(s, Dequantize))
         assert (rescale.count, dequantize.count) == (3 * 35, 35)
         assert dequantize.accumulator_bits == rescale.outer_bits
     shift, integer = (
