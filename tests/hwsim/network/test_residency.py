@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import hwsim
 import workloads
-from hwsim.network import keep, kept_tensors
+from hwsim.network import keep, kept_tensors, share
+from hwsim.timing import closed_form, run_events
 from tests.hwsim.network.graphs import chain, cycles, dram_bits, lowered, machine, one_block
 from workloads import Network
 
@@ -159,3 +160,23 @@ def test_what_is_kept_changes_no_integer() -> None:
         assert alone.output_sqnr_db == kept.output_sqnr_db
         assert math.isclose(alone.totals()["macs"], kept.totals()["macs"], rel_tol=0)
         assert kept.energy_pj < alone.energy_pj
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8-static", "w8a8-dynamic"])
+@pytest.mark.parametrize("name", ["chain", "llama"])
+def test_the_machine_of_events_moves_the_same_bits_of_what_stays(name: str, scheme: str) -> None:
+    """Half or all of the buffer taken, read in place or copied, shared or not: no deadlock, no bit lost."""
+    network = NETWORKS[name]
+    kept = 0
+    for capacity in (100, 1024):
+        accelerator = at_capacity(capacity * KIB)
+        latency = accelerator.memories.dram.latency_ns / accelerator.cycle_ns
+        for plan in share(network, keep(network, lowered(network, scheme, accelerator), accelerator)):
+            kept += plan.kept_bytes > 0
+            closed, run = closed_form(plan, accelerator), run_events(plan, accelerator)
+            assert (run.read_bits, run.write_bits) == (closed.dram.read_bits, closed.dram.write_bits)
+            port = closed.dram.total_bits / accelerator.dram_bits_per_cycle
+            lanes = 2 * plan.lhs.elements * closed.schedule.lhs_fetches / accelerator.vector.lanes
+            everything = closed.busy_cycles + port + lanes + latency * (run.transfers + 1)
+            assert max(closed.compute_cycles, port) <= run.total_cycles <= everything, plan.layer.name
+    assert kept
