@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hwsim import rankings
 from hwsim.accelerator import Accelerator
+from hwsim.cost import clock_warnings, critical_paths
+from hwsim.equal_area import equal_area
 from hwsim.ledger import ledger_rows
 from hwsim.lowering import IllegalLayoutError
 from hwsim.repair import repaired
@@ -23,8 +26,6 @@ from hwsim.simulation import (
     _silent,
     has_numerics,
     load_workload,
-    plan_network,
-    read_plans,
     simulate,
 )
 from quant import Scheme
@@ -33,6 +34,7 @@ from workloads import FunctionKind
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hwsim.cost import CriticalPath
     from quant import Verdict
     from workloads import Network
 
@@ -77,6 +79,13 @@ class Comparison:
         One row a scheme and layer.
     ledger
         What each scheme's difference to the baseline is made of.
+    pairs
+        Every two schemes in energy, area and energy-delay product: whether the bands of the sources leave open
+        which is better.
+    paths
+        The longest paths of every component that some scheme needs, against the clock.
+    technologies
+        Every scheme in other technologies, where they were asked for; else None.
     metadata
         Workload, machine, assumptions and sources, for reports.
     results
@@ -86,6 +95,9 @@ class Comparison:
     schemes: pd.DataFrame
     layers: pd.DataFrame
     ledger: pd.DataFrame
+    pairs: pd.DataFrame
+    paths: pd.DataFrame
+    technologies: pd.DataFrame | None
     metadata: dict[str, Any]
     results: dict[str, Result]
 
@@ -123,6 +135,7 @@ def compare(
     baseline: str = "fp32",
     batch: int = 1,
     numerics: bool | None = None,
+    technologies: str | Sequence[str] = (),
     progress: Progress = _silent,
 ) -> Comparison:
     """Compare schemes on one workload and one machine.
@@ -145,6 +158,8 @@ def compare(
         Repetitions of the workload, as `simulate` takes them.
     numerics
         Measure errors; otherwise only costs are computed. None does so where the workload has tensors.
+    technologies
+        ``all``, or names and files: whether the ranking of the schemes holds there, on the same machine and clock.
     progress
         Called with the name of what is being done.
 
@@ -188,7 +203,7 @@ def compare(
     if rows[0].result is None:
         msg = f"baseline must be a scheme that the machine can run, not {base.name}"
         raise ValueError(msg)
-    return _assemble(network, base, rows)
+    return _assemble(network, base, rows, technologies)
 
 
 def _rows(scheme: Scheme, run: Callable[[Scheme], Result], progress: Progress) -> list[_Row]:
@@ -230,7 +245,7 @@ def _at(position: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, position))}]"
 
 
-def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:
+def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: str | Sequence[str]) -> Comparison:
     import pandas as pd  # noqa: PLC0415
 
     reference = rows[0].result
@@ -260,67 +275,26 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row]) -> Comparison:
         [line for name, result in results.items() if name != base.name for line in ledger_rows(result, reference)],
         columns=["scheme", "quantity", "component", "baseline_value", "value", "difference", "reason"],
     )
-    return Comparison(pd.DataFrame(records), layers, ledger, _metadata(network, reference, base), results)
+    pairs = rankings.pairs(results)
+    priced = rankings.across(results, technologies) if technologies else None
+    longest = _longest_paths(results)
+    metadata = _metadata(network, reference, base)
+    metadata["statements"] = [
+        *rankings.band_statements(pairs),
+        *([] if priced is None else rankings.ranking_statements(priced, pairs)),
+        *clock_warnings(longest),
+    ]
+    paths = pd.DataFrame([path.to_row() for path in longest])
+    return Comparison(pd.DataFrame(records), layers, ledger, pairs, paths, priced, metadata, results)
 
 
-def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str, Any]:
-    """Give a scheme the largest array of the same shape whose machine fits an area, and read its plans again.
-
-    Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay. An array whose tile the
-    buffers do not hold, or that is deeper than the scheme's groups, is not taken.
-    """
-    machine, sized = scaled_to_area(result, budget_um2), network.batched(result.batch // result.calls)
-    while True:
-        try:
-            plans = plan_network(sized, result.scheme, machine)
-            built, layers = read_plans(plans, machine, result.technology)
-            break
-        except ValueError:
-            if machine.array.columns <= result.accelerator.array.columns:
-                raise
-            machine = _with_columns(result.accelerator, machine.array.columns - 1)
-    cycles = result.calls * sum(layer.timing.total_cycles for layer in layers)
-    energy_pj = float(result.calls * sum(layer.energy.total_pj for layer in layers))
-    macs = result.calls * sum(plan.mac.macs for plan in plans)
-    return {
-        "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
-        "equal_area_area_um2": built.total_um2,
-        "equal_area_latency_us": cycles * machine.cycle_ns * 1e-3,
-        "equal_area_energy_pj": energy_pj,
-        "equal_area_tops_per_w": 2 * macs / energy_pj,
-    }
-
-
-def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
-    """Find the largest machine of a result's shape and scheme within an area; at least one element."""
-    machine, parts = result.accelerator, result.built.parts()
-    array, lanes = machine.array, machine.vector.lanes
-
-    def total_um2(columns: int) -> float:
-        rows, scaled_lanes = _in_proportion(machine, columns)
-        return float(
-            parts["sram_um2"]
-            + parts["array_um2"] * rows * columns / (array.rows * array.columns)
-            + parts["edge_um2"] * columns / array.columns
-            + parts["vector_um2"] * scaled_lanes / lanes
-        )
-
-    columns = 1
-    while total_um2(columns + 1) <= budget_um2 * (1 + 1e-12):
-        columns += 1
-    return _with_columns(machine, columns)
-
-
-def _in_proportion(machine: Accelerator, columns: int) -> tuple[int, int]:
-    """Rows and lanes that go with so many columns."""
-    array = machine.array
-    rows, lanes = columns * array.rows / array.columns, columns * machine.vector.lanes / array.columns
-    return max(1, round(rows)), max(1, round(lanes))
-
-
-def _with_columns(machine: Accelerator, columns: int) -> Accelerator:
-    rows, lanes = _in_proportion(machine, columns)
-    return machine.replace(array__rows=rows, array__columns=columns, vector__lanes=lanes)
+def _longest_paths(results: dict[str, Result]) -> list[CriticalPath]:
+    """Paths of every component that some scheme needs, the longest first."""
+    every: dict[tuple[str, str], CriticalPath] = {}
+    for result in results.values():
+        for path in critical_paths(result.built, result.accelerator, result.technology):
+            every.setdefault((path.component, path.place), path)
+    return sorted(every.values(), key=lambda path: -path.delay_ns)
 
 
 def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, Any]:

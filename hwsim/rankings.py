@@ -208,7 +208,7 @@ def swapped(frame: pd.DataFrame, quantity: str) -> dict[tuple[str, str], list[st
     return found
 
 
-def ranking_sentences(frame: pd.DataFrame, decided: pd.DataFrame, *, most: int = 4) -> list[str]:
+def ranking_statements(frame: pd.DataFrame, decided: pd.DataFrame, *, most: int = 4) -> list[tuple[str, str]]:
     """Say for each quantity whether the ranking holds in all technologies, and which schemes change places.
 
     Parameters
@@ -219,15 +219,20 @@ def ranking_sentences(frame: pd.DataFrame, decided: pd.DataFrame, *, most: int =
         As `pairs` returns it, for the first technology.
     most
         Pairs that are named before the rest is only counted.
+
+    Returns
+    -------
+    statements
+        What is asked, and the answer.
     """
-    sentences = []
+    found = []
     priced = frame[frame["scheme"].notna()]
     count, schemes = priced["technology"].nunique(), priced["scheme"].nunique()
     every = schemes * (schemes - 1) // 2
     for quantity, what in QUANTITIES.items():
         turned = swapped(frame, quantity)
         if not turned:
-            sentences.append(f"The ranking by {what} is the same in all {count} technologies")
+            found.append((f"Ranking by {what}", f"the same in all {count} technologies."))
             continue
         mine = decided[(decided["quantity"] == quantity) & decided["decided"]]
         sure = set(zip(mine["better"], mine["worse"], strict=True))
@@ -237,16 +242,14 @@ def ranking_sentences(frame: pd.DataFrame, decided: pd.DataFrame, *, most: int =
             for (one, two), names in turned.items()
         ]
         rest = f" and {len(named) - most} more" if len(named) > most else ""
-        sentences.append(
-            f"The ranking by {what} changes in {len(turned)} of {every} pairs over {count} technologies: "
-            f"{'; '.join(named[:most])}{rest}"
-        )
+        lead = f"Ranking by {what}, changed in {len(turned)} of {every} pairs by one of {count} technologies"
+        found.append((lead, f"{'; '.join(named[:most])}{rest}."))
     for name, note in frame.loc[frame["scheme"].isna(), ["technology", "note"]].itertuples(index=False):
-        sentences.append(f"No prices for this machine in {name}: {note}")
-    return sentences
+        found.append((f"No prices for this machine in {name}", f"{note}."))
+    return found
 
 
-def band_sentences(frame: pd.DataFrame, *, most: int = 4) -> list[str]:
+def band_statements(frame: pd.DataFrame, *, most: int = 4) -> list[tuple[str, str]]:
     """Say which neighbours in the ranking differ by less than the band of the sources.
 
     Parameters
@@ -255,15 +258,18 @@ def band_sentences(frame: pd.DataFrame, *, most: int = 4) -> list[str]:
         As `pairs` returns it.
     most
         Pairs that are named before the rest is only counted.
+
+    Returns
+    -------
+    statements
+        What is asked, and the answer.
     """
-    sentences = []
+    found = []
     for quantity, what in QUANTITIES.items():
         mine = frame[(frame["quantity"] == quantity) & frame["neighbours"] & ~frame["decided"]]
         if mine.empty:
             continue
         named = [f"{one} and {two}" for one, two in zip(mine["better"], mine["worse"], strict=True)]
         rest = f" and {len(named) - most} more" if len(named) > most else ""
-        sentences.append(
-            f"In {what} these differ by less than the band of the sources: {'; '.join(named[:most])}{rest}"
-        )
-    return sentences
+        found.append((f"Closer in {what} than its sources agree", f"{'; '.join(named[:most])}{rest}."))
+    return found

@@ -80,7 +80,8 @@ def headlines(
     schemes
         One row a scheme, column ``scheme``; sentences about columns that are missing are left out.
     metadata
-        ``baseline`` names the scheme that others are compared with.
+        ``baseline`` names the scheme that others are compared with; ``statements`` are further pairs of what is asked
+        and the answer, which come last.
     least_db
         Error that a scheme must reach to be called best in cost, dB.
     typeset
@@ -113,6 +114,7 @@ def statements(
         *_front(comparison),
         *_losses(comparison),
         *_refusals(comparison),
+        *((str(lead), str(text)) for lead, text in (metadata or {}).get("statements", ())),
     ]
 
 

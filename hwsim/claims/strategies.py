@@ -10,7 +10,7 @@ import numpy as np
 
 import workloads
 from hwsim.accelerator import Accelerator
-from hwsim.comparison import equal_area
+from hwsim.equal_area import equal_area
 from hwsim.lowering import lower
 from hwsim.plan import DequantizeWeights, Plan, Quantize, Requantize, ScanRange
 from hwsim.simulation import Result, plan_network, simulate

@@ -107,8 +107,8 @@ def critical_paths(built: Area, accelerator: Accelerator, technology: Technology
     return sorted(found, key=lambda path: -path.delay_ns)
 
 
-def clock_warnings(paths: Sequence[CriticalPath], *, most: int = 3) -> list[str]:
-    """Say which components do not follow the clock, in sentences; empty if all do.
+def clock_warnings(paths: Sequence[CriticalPath], *, most: int = 3) -> list[tuple[str, str]]:
+    """Say which components do not follow the clock: what is asked, and the answer; empty if all do.
 
     Parameters
     ----------
@@ -122,16 +122,14 @@ def clock_warnings(paths: Sequence[CriticalPath], *, most: int = 3) -> list[str]
     if slow:
         worst = max(slow, key=lambda path: path.loop_ns)
         named = _listed([f"{path.component} {path.loop_ns:.2g} ns" for path in slow], most)
-        found.append(
-            f"Too slow for one sum a cycle at {1e3 / worst.period_ns:g} MHz (period {worst.period_ns:.3g} ns), however "
-            f"pipelined: {named}; at most {1e3 / worst.loop_ns:.0f} MHz"
-        )
+        lead = f"Too slow for a sum each cycle at {1e3 / worst.period_ns:g} MHz, however pipelined"
+        found.append((lead, f"{named}, over {worst.period_ns:.3g} ns; at most {1e3 / worst.loop_ns:.0f} MHz."))
     long = [path for path in paths if path.too_long and not path.too_slow]
     if long:
         named = _listed(
             [f"{p.component} {p.delay_ns:.2g} ns, {p.delay_fo4:.0f} FO4, {p.stages} stages" for p in long], most, "; "
         )
-        found.append(f"Longer than the period of {long[0].period_ns:.3g} ns and taken as pipelined: {named}")
+        found.append((f"Longer than the clock's {long[0].period_ns:.3g} ns and taken as pipelined", f"{named}."))
     return found
 
 

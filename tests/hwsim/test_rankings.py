@@ -13,11 +13,11 @@ import hwsim
 import workloads
 from hwsim.rankings import (
     across,
-    band_sentences,
+    band_statements,
     difference,
     pairs,
     priced_parts,
-    ranking_sentences,
+    ranking_statements,
     swapped,
     technologies_of,
 )
@@ -80,15 +80,15 @@ def test_a_scheme_does_not_differ_from_itself(results: dict[str, hwsim.Result]) 
     frame = pairs({"one": results["fp16"], "two": results["fp16"]})
     assert not frame["decided"].any()
     assert (frame[["difference", "low", "high"]] == 0).all(axis=None)
-    text = band_sentences(frame)
-    assert text[0] == "In energy these differ by less than the band of the sources: one and two"
+    text = band_statements(frame)
+    assert text[0] == ("Closer in energy than its sources agree", "one and two.")
     assert len(text) == 3
 
 
 def test_far_schemes_are_decided(results: dict[str, hwsim.Result]) -> None:
     frame = pairs({name: results[name] for name in ("fp32", "w8a8-static")})
     assert frame["decided"].all()
-    assert band_sentences(frame) == []
+    assert band_statements(frame) == []
 
 
 def test_the_own_technology_comes_first_and_has_the_totals(results: dict[str, hwsim.Result]) -> None:
@@ -109,9 +109,8 @@ def test_a_technology_without_prices_says_why(results: dict[str, hwsim.Result]) 
     network = workloads.gemm(16, 16, 16)
     some = {name: hwsim.simulate(network, name, large, numerics=False) for name in ("fp16", "w8a8-static")}
     frame = across(some, ["130nm-sky130"])
-    (line,) = [text for text in ranking_sentences(frame, pairs(some)) if text.startswith("No prices")]
-    assert line.startswith("No prices for this machine in 130nm-sky130: ")
-    assert "262144" in line
+    (text,) = [text for lead, text in ranking_statements(frame, pairs(some)) if lead.startswith("No prices")]
+    assert "262144" in text
     assert len(results) == 6
 
 
@@ -136,12 +135,12 @@ def test_pairs_that_change_places_are_named() -> None:
         [("energy_pj", "a", "b", True), ("energy_pj", "a", "c", False)],
         columns=["quantity", "better", "worse", "decided"],
     )
-    energy, _, product = ranking_sentences(frame, decided)
+    energy, _, product = ranking_statements(frame, decided)
     assert energy == (
-        "The ranking by energy changes in 2 of 3 pairs over 3 technologies: "
-        "a and b (other); a and c (third; within the band)"
+        "Ranking by energy, changed in 2 of 3 pairs by one of 3 technologies",
+        "a and b (other); a and c (third; within the band).",
     )
-    assert product == "The ranking by energy-delay product is the same in all 3 technologies"
+    assert product == ("Ranking by energy-delay product", "the same in all 3 technologies.")
 
 
 def test_names_of_technologies() -> None:

@@ -1,0 +1,71 @@
+"""Another question than equal geometry: what a scheme does with the area of the baseline's machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hwsim.simulation import Result, plan_network, read_plans
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
+    from workloads import Network
+
+
+def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str, Any]:
+    """Give a scheme the largest array of the same shape whose machine fits an area, and read its plans again.
+
+    Lanes of the vector unit grow with the columns; memories, bandwidth and clock stay. An array whose tile the
+    buffers do not hold, or that is deeper than the scheme's groups, is not taken.
+    """
+    machine, sized = scaled_to_area(result, budget_um2), network.batched(result.batch // result.calls)
+    while True:
+        try:
+            plans = plan_network(sized, result.scheme, machine)
+            built, layers = read_plans(plans, machine, result.technology)
+            break
+        except ValueError:
+            if machine.array.columns <= result.accelerator.array.columns:
+                raise
+            machine = _with_columns(result.accelerator, machine.array.columns - 1)
+    cycles = result.calls * sum(layer.timing.total_cycles for layer in layers)
+    energy_pj = float(result.calls * sum(layer.energy.total_pj for layer in layers))
+    macs = result.calls * sum(plan.mac.macs for plan in plans)
+    return {
+        "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
+        "equal_area_area_um2": built.total_um2,
+        "equal_area_latency_us": cycles * machine.cycle_ns * 1e-3,
+        "equal_area_energy_pj": energy_pj,
+        "equal_area_tops_per_w": 2 * macs / energy_pj,
+    }
+
+
+def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:
+    """Find the largest machine of a result's shape and scheme within an area; at least one element."""
+    machine, parts = result.accelerator, result.built.parts()
+    array, lanes = machine.array, machine.vector.lanes
+
+    def total_um2(columns: int) -> float:
+        rows, scaled_lanes = _in_proportion(machine, columns)
+        return float(
+            parts["sram_um2"]
+            + parts["array_um2"] * rows * columns / (array.rows * array.columns)
+            + parts["edge_um2"] * columns / array.columns
+            + parts["vector_um2"] * scaled_lanes / lanes
+        )
+
+    columns = 1
+    while total_um2(columns + 1) <= budget_um2 * (1 + 1e-12):
+        columns += 1
+    return _with_columns(machine, columns)
+
+
+def _in_proportion(machine: Accelerator, columns: int) -> tuple[int, int]:
+    """Rows and lanes that go with so many columns."""
+    array = machine.array
+    rows, lanes = columns * array.rows / array.columns, columns * machine.vector.lanes / array.columns
+    return max(1, round(rows)), max(1, round(lanes))
+
+
+def _with_columns(machine: Accelerator, columns: int) -> Accelerator:
+    rows, lanes = _in_proportion(machine, columns)
+    return machine.replace(array__rows=rows, array__columns=columns, vector__lanes=lanes)
