@@ -1,8 +1,9 @@
 """Cycles of a plan by events: folds move through DRAM port, operand buffers, array, vector unit and output buffer.
 
-The machine of the closed form, with its queues. One DRAM port serves reads and writes, whoever is needed first; its
-latency is pipelined. An operand is fetched as soon as its buffer has room, a buffer that is not double-buffered only
-when the array is about to need it. The array takes a fold when its operands and room for its results are there.
+The machine of the closed form, with its queues. One DRAM port serves reads and writes, whoever is needed first, or a
+second one weights; latency is pipelined. An operand is fetched as soon as its buffer has room, a buffer that is not
+double-buffered only when the array is about to need it. The array takes a fold when its operands and room for its
+results are there.
 Results pass the vector unit as they leave and go to DRAM. Nothing starts before the range scan is over. Time is in
 cycles; fractions of a cycle are carried over, so that none is lost.
 """
@@ -48,7 +49,9 @@ class EventRun:
     tiles
         Folds, or groups of them, that moved as one.
     transfers
-        Through the DRAM port.
+        Through the DRAM ports.
+    longest_tile_cycles
+        Of a tile whose transfers, latency, lanes and folds would come one after the other, at most.
     intervals
         Of each resource, in order of their end.
     """
@@ -59,6 +62,7 @@ class EventRun:
     write_bits: int
     tiles: int
     transfers: int
+    longest_tile_cycles: int
     intervals: tuple[Interval, ...]
 
     @property
@@ -136,13 +140,17 @@ class _Machine:
             self.accelerator = self.accelerator.replace(memories__activation__capacity_bytes=max(left, 2))
         memories, env = self.accelerator.memories, self.env
         self.memories = {"lhs": memories.activation, "rhs": memories.weight}
-        self.dram = simpy.PriorityResource(env)
+        # Weights have a port of their own, or share that of everything else.
+        shared = simpy.PriorityResource(env), Rate(Fraction(self.accelerator.dram_bits_per_cycle))
+        self.ports = dict.fromkeys(("lhs", "rhs", "out", "scan"), shared)
+        own = memories.dram.weight_bandwidth_gb_per_s
+        if own is not None and self.plan.layer.rhs_kind == "weight":
+            self.ports["rhs"] = simpy.PriorityResource(env), Rate(Fraction(8 * own * self.accelerator.cycle_ns))
         self.lanes = simpy.Resource(env)
         sizes = {name: 8 * memory.capacity_bytes for name, memory in self.memories.items()}
         self.rooms = {name: simpy.Container(env, size, size) for name, size in sizes.items()}
         size = 8 * memories.output.capacity_bytes
         self.output = simpy.Container(env, size, size)
-        self.dram_rate = Rate(Fraction(self.accelerator.dram_bits_per_cycle))
         self.lane_rate = Rate(Fraction(self.accelerator.vector.lanes))
         self.latency = math.ceil(memories.dram.latency_ns / self.accelerator.cycle_ns)
         self.scanned, self.finished = env.event(), env.event()
@@ -165,15 +173,28 @@ class _Machine:
             self.env.process(self.fetch([i for tile in self.tiles for i in tile.fetches if i.operand == operand]))
         self.env.process(self.array())
         self.env.run(self.finished)
+        carried = max(rate.carried for _, rate in self.ports.values())
         return EventRun(
-            total_cycles=math.ceil(max(self.env.now + self.dram_rate.carried, float(self.lane_rate.busy))),
+            total_cycles=math.ceil(max(self.env.now + carried, float(self.lane_rate.busy))),
             compute_cycles=timing.compute_cycles,
             read_bits=self.read_bits,
             write_bits=self.write_bits,
             tiles=len(self.tiles),
             transfers=self.transfers,
+            longest_tile_cycles=self.longest_tile(),
             intervals=tuple(self.intervals),
         )
+
+    def longest_tile(self) -> int:
+        """Add up what each tile would take with nothing beside it."""
+        longest = Fraction(0)
+        for tile in self.tiles:
+            alone = Fraction(tile.cycles + self.latency * len(tile.uses))
+            alone += tile.result_bits / self.ports["out"][1].per_cycle
+            alone += sum(item.bits / self.ports[item.operand][1].per_cycle for item in tile.uses)
+            alone += (tile.slots + sum(item.slots for item in tile.uses)) / self.lane_rate.per_cycle
+            longest = max(longest, alone)
+        return math.ceil(longest)
 
     def add_scans(self, fine: list[Tile]) -> None:
         """Move what the range scan has fetched out of the items, and what it can not keep into them."""
@@ -201,13 +222,14 @@ class _Machine:
             self.intervals.append(Interval(resource, work, self.plan.layer.name, start, int(self.env.now)))
 
     def transfer(self, bits: int, work: str, priority: int) -> Process:
-        """Move bits through the port."""
-        with self.dram.request(priority) as turn:
+        """Move bits through a port."""
+        port, rate = self.ports[work]
+        with port.request(priority) as turn:
             yield turn
             start = int(self.env.now)
-            yield self.env.timeout(self.dram_rate.cycles(bits))
+            yield self.env.timeout(rate.cycles(bits))
             self.transfers += 1
-            self.note("dram", work, start)
+            self.note("dram" if rate is self.ports["lhs"][1] else "weights", work, start)
 
     def lane(self, slots: int, work: str) -> Process:
         """Pass elements through the vector unit."""

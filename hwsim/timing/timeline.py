@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-RESOURCES = ("dram", "vector", "array")
+RESOURCES = ("dram", "vector", "array", "weights")
 
 
 class Interval(NamedTuple):
@@ -17,7 +17,7 @@ class Interval(NamedTuple):
     Attributes
     ----------
     resource
-        ``dram``, ``vector`` or ``array``.
+        ``dram``, ``weights`` (a DRAM port of their own), ``vector`` or ``array``.
     work
         What it does: ``scan``, ``lhs``, ``rhs`` (fetching and preparing an operand), ``fold`` or ``out``.
     layer

@@ -57,6 +57,22 @@ def test_with_endless_memory_events_take_the_cycles_of_the_closed_form(dataflow:
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"array__overlap_folds": True, "array__double_buffered": True},
+        {"array__partial_tiles": "part"},
+        {"arrays": 3},
+    ],
+    ids=str,
+)
+def test_with_endless_memory_events_follow_the_conventions(dataflow: str, changes: dict[str, Any]) -> None:
+    accelerator = machine(array__rows=8, array__columns=5, array__dataflow=dataflow, **(ENDLESS | changes))
+    plan = gemm_plan(17, 131, 13, accelerator)
+    assert run_events(plan, accelerator).total_cycles == closed_form(plan, accelerator).compute_cycles
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_one_lane_a_column_keeps_up_with_the_results(dataflow: str) -> None:
     """Each column delivers one result a cycle, so that as many lanes add nothing."""
     changes = {**ENDLESS, "vector__lanes": 5}
@@ -148,7 +164,7 @@ def test_joined_tiles_move_the_same_bits_in_nearly_the_same_time(
 def test_no_resource_does_two_things_at_once(drawn: tuple[Plan, hwsim.Accelerator, Timing]) -> None:
     plan, accelerator, _ = drawn
     got = run_events(plan, accelerator)
-    for resource in ("dram", "vector", "array"):
+    for resource in ("dram", "vector", "array", "weights"):
         own = sorted((i.start_cycle, i.end_cycle) for i in got.intervals if i.resource == resource)
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(own))
         assert all(0 <= start < end <= got.total_cycles for start, end in own)
@@ -171,6 +187,19 @@ def test_a_timeline_by_hand() -> None:
     spans = [(i.resource, i.work, i.start_cycle, i.end_cycle) for i in got.intervals]
     assert spans == [("dram", "lhs", 0, 8), ("dram", "rhs", 8, 20), ("array", "fold", 20, 26), ("dram", "out", 26, 30)]
     assert (got.total_cycles, got.compute_cycles, got.stall_cycles) == (30, 6, 24)
+
+
+def test_weights_come_through_a_port_of_their_own() -> None:
+    """The same fold with weights at 4 bits a cycle beside activations at 8: 24 cycles beside 8."""
+    accelerator = machine(
+        array__rows=2, array__columns=2, vector__lanes=64, memories__dram__bandwidth_gb_per_s=0.25,
+        memories__dram__weight_bandwidth_gb_per_s=0.125, memories__dram__latency_ns=0,
+    )  # fmt: skip
+    got = run_events(gemm_plan(2, 4, 2, accelerator), accelerator)
+    spans = {(i.resource, i.work, i.start_cycle, i.end_cycle) for i in got.intervals}
+    expected = {("dram", "lhs", 0, 8), ("weights", "rhs", 0, 24), ("array", "fold", 24, 30), ("dram", "out", 30, 34)}
+    assert spans == expected
+    assert got.longest_tile_cycles == 8 + 24 + 6 + 4 + 1  # 4 results on 64 lanes, rounded up
 
 
 def test_a_single_buffer_waits_where_a_double_one_prefetches() -> None:
