@@ -41,6 +41,7 @@ from .scheme import OutlierChannels as OutlierChannels
 from .scheme import Rotation as Rotation
 from .scheme import Scheme as Scheme
 from .scheme import Smooth as Smooth
+from .strategies import explain as explain
 from .calibrate import HistogramObserver as HistogramObserver
 from .calibrate import MinMaxObserver as MinMaxObserver
 from .calibrate import MovingAverageObserver as MovingAverageObserver

@@ -22,7 +22,7 @@ def presets(name: str | None, technology_name: str | None, as_json: bool) -> Non
     `hwsim presets technology NAME` prints every constant of a technology with its source.
     """
     from hwsim.accelerator import Accelerator
-    from quant import Scheme
+    from quant import Scheme, explain
     from quant.documents import suggest
 
     if name is None:
@@ -35,6 +35,8 @@ def presets(name: str | None, technology_name: str | None, as_json: bool) -> Non
             print_json(document.model_dump(mode="json", exclude_none=True))
         else:
             click.echo(document.to_yaml(), nl=False)
+            for subject, text in explain(document).items() if isinstance(document, Scheme) else ():
+                click.echo(f"# {subject}: {text}")
     else:
         known = [*Accelerator.presets(), *Scheme.presets(), "technology"]
         msg = f"preset must exist, not {name!r}; {suggest(name, known)}"

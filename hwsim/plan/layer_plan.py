@@ -57,6 +57,12 @@ class Stored:
         """Whether the array can read a kept tensor where it is."""
         return self.kept_bits == self.sram_bits
 
+    def __str__(self) -> str:
+        text = f"{self.elements:,} x {self.dram_bits} bits in DRAM"
+        if self.overhead_bits:
+            text += f" and {self.overhead_bits:,} of scales, zero points and tables"
+        return f"{text}, {self.sram_bits} on chip"
+
     @property
     def total_dram_bits(self) -> int:
         """Bits of one transfer of the whole tensor."""
@@ -141,7 +147,35 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{self.layer.name} under {self.scheme.name}: {self.verdict_name}"]
+        lines += [f"  {name}: {stored}" for name in ("lhs", "rhs", "bias", "out") if (stored := getattr(self, name))]
         for step in self.steps:
             counts = ", ".join(f"{a.count:,} x {a.component}" for a in step.actions) or "no extra hardware"
-            lines.append(f"  {type(step).__name__}: {counts}")
+            lines.append(f"  {type(step).__name__}{_where(step)}: {counts}")
         return "\n".join(lines)
+
+
+def _where(step: Step) -> str:
+    """Say which operand a step works on, and where or when."""
+    match step:
+        case ScanRange():
+            barrier = f", {step.barrier_elements:,} values before the first product" if step.barrier_elements else ""
+            return f" of {step.operand} for {step.finds}{barrier}"
+        case Quantize(at="earlier"):
+            return f" {step.operand}, done by an earlier layer"
+        case Quantize():
+            place = {"load": "as it is loaded", "producer": "where it is made", "requantizer": "by the layer before"}
+            return f" {step.operand} to {step.target}, {place[step.at]}"
+        case Rotate():
+            return f" lhs in blocks of {step.block}"
+        case MultiplyAccumulate() if step.segments > 1:
+            return f" in {step.segments} segments"
+        case RescalePartialSums():
+            return f" by {step.kind}"
+        case AddBias():
+            return f" in {step.target}"
+        case DequantizeWeights() | Dequantize():
+            return f" to {step.target}"
+        case SumForZeroPoint():
+            return f" over {step.operand} by {step.by}"
+        case _:
+            return ""

@@ -327,6 +327,14 @@ def test_plans_print_their_steps_and_counts() -> None:
     plan = hwsim.lower(weight_layer(), Scheme.load("w8a8-dynamic"), machine())
     lines = str(plan).splitlines()
     assert lines[0] == "up under w8a8-dynamic: once"
-    assert lines[3].startswith("  MultiplyAccumulate: 385 x ")
-    assert len(lines) == 1 + len(plan.steps)
+    assert lines[1:5] == [
+        "  lhs: 55 x 16 bits in DRAM, 8 on chip",
+        "  rhs: 77 x 8 bits in DRAM and 224 of scales, zero points and tables, 8 on chip",
+        "  bias: 7 x 16 bits in DRAM, 16 on chip",
+        "  out: 35 x 16 bits in DRAM, 16 on chip",
+    ]
+    assert lines[5].startswith("  ScanRange of lhs for range, 11 values before the first product: 55 x ")
+    assert lines[6].startswith("  Quantize lhs to int8, as it is loaded: 55 x ")
+    assert lines[7].startswith("  MultiplyAccumulate: 385 x ")
+    assert len(lines) == 5 + len(plan.steps)
     assert isinstance(plan.steps[-1], steps.AddBias)
