@@ -48,14 +48,13 @@ def _stored(spec: OperandSpec) -> str:
         "pq": f"{spec.format}, encoded to {spec.prototypes} prototypes of {spec.width} values",
     }[spec.code]
     zero = "" if spec.symmetric else f" and zero point{'' if spec.zero_layout is None else f' ({spec.zero_layout})'}"
-    stored = {"int": f"{spec.integer_bits or 8}-bit", "pow2": "e8m0"}
-    kinds = [kind for kind in stored if f"@{kind}" in spec.layout] or (
-        ["pow2"] if spec.layout.startswith("mx:") else []
-    )
-    scales = " and ".join(
-        [*([] if kinds and "*" not in spec.layout else [spec.scale_format]), *(stored[k] for k in kinds)]
-    )
-    return f"{code}, scale{zero} {spec.layout} in {scales}"
+    levels = ["@pow2"] if spec.layout.startswith("mx:") else spec.layout.split("*")
+    formats = [_scale_format(spec, level.partition("@")[2].strip()) for level in levels]
+    return f"{code}, scale{zero} {spec.layout} in {' and '.join(dict.fromkeys(formats))}"
+
+
+def _scale_format(spec: OperandSpec, kind: str) -> str:
+    return {"int": f"{spec.integer_bits or 8}-bit integers", "pow2": "e8m0"}.get(kind, spec.scale_format)
 
 
 def _weights(scheme: Scheme) -> str:
