@@ -163,7 +163,14 @@ def measure(
     if reach >= 1 << 63:
         msg = f"sums must stay below 2**63 to be measured, not reach {reach}"
         raise ValueError(msg)
-    records = walk(job.stacks.lhs, job.stacks.rhs, job.start(), accumulator)
+    operands = (job.stacks.lhs, job.stacks.rhs, job.start(), accumulator)
+    records = None
+    if all(array.size for array in operands[:3]):
+        from .records import record  # noqa: PLC0415 LLVM is loaded when it is needed, not at import
+
+        records = record(*operands)
+    if records is None:
+        records = walk(*operands)
     shape = job.stacks.shape
     return Statistics(
         _finish(records.register, accumulator).reshape(shape),

@@ -47,6 +47,8 @@ class Recipe(NamedTuple):
         Whether low bits are dropped.
     spill
         Overflow of the outer register, None if there is none.
+    recorded
+        Whether `hwsim.datapath.record_kernels` notes what the registers go through.
     """
 
     lane: str
@@ -58,10 +60,13 @@ class Recipe(NamedTuple):
     tree_rule: Rule = "saturate"
     dropped: bool = False
     spill: Rule | None = None
+    recorded: bool = False
 
     @property
     def rows(self) -> int:
         """Rows of the lhs that go together."""
+        if self.recorded:
+            return 1
         crowded = self.dropped or self.tree or self.lane != self.register or self.lane == "float64"
         return 2 if crowded else 4
 
@@ -83,33 +88,40 @@ def kernel(recipe: Recipe) -> Callable[..., None]:
     - counts int64; limits float64.
     """
     module = ir.Module("lanes")
-    _Composer(module, recipe).compose()
+    Composer(module, recipe).compose()
     return compiled(module, "walk")
 
 
-class _Composer:
+class Composer:
     """Writes the function of a recipe."""
 
+    counts_used = BOUND_STRIDE + 1
+
     def __init__(self, module: Any, recipe: Recipe) -> None:
+        self.recipe = recipe
         factor = INT32 if recipe.lane == "int16" else TYPES[recipe.lane]
         single, double = TYPES["float32"], TYPES["float64"]
         elements = [factor, *(TYPES[t] for t in (recipe.lane, recipe.register, recipe.outer))]
-        elements += [INT8, single, single, INT64, double]
+        elements += [self.marks_type(), single, single, INT64, double]
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [t.as_pointer() for t in elements]), "walk")
         for argument in function.args:
             argument.add_attribute("noalias")
         self.lhs, self.rhs, self.registers, self.outers, self.marks, *rest = function.args
         self.row_bounds, self.column_bounds, self.counts, self.limits = rest
-        self.recipe = recipe
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.lane, self.register, self.outer = (
             Arithmetic(self.b, t) for t in (recipe.lane, recipe.register, recipe.outer)
         )
         self.bound = Arithmetic(self.b, "float64" if recipe.register == "float64" else "float32", self.register.lanes)
 
+    def marks_type(self) -> Any:
+        """Return the element of what is noted beside the registers."""
+        return INT8
+
     def compose(self) -> None:
+        """Write the whole function."""
         b, recipe = self.b, self.recipe
-        self.size = [b.load(self.at(self.counts, INT64(i))) for i in range(BOUND_STRIDE + 1)]
+        self.size = [b.load(self.at(self.counts, INT64(i))) for i in range(self.counts_used)]
         self.own, self.adder, self.beyond = (
             Range(arithmetic, [self.limit(place + i) for i in range(4)])
             for arithmetic, place in ((self.register, REGISTER), (self.lane, TREE), (self.outer, OUTER))
@@ -132,9 +144,11 @@ class _Composer:
         b.ret_void()
 
     def at(self, array: Any, index: Any) -> Any:
+        """Address an element."""
         return self.b.gep(array, [index])
 
     def limit(self, place: int) -> Any:
+        """Load a limit."""
         return self.b.load(self.at(self.limits, INT64(place)))
 
     def cell(self, array: Any, place: int, lanes: int) -> Any:
@@ -255,10 +269,12 @@ class _Composer:
         return [(factor, column) for factor in factors for column in columns]
 
     def column(self, k: Any, c: int) -> Any:
+        """Load a vector of the columns."""
         offset = self.b.add(self.b.mul(k, INT64(width())), INT64(c * self.lane.lanes))
         return self.lane.load(self.at(self.rhs, offset))
 
     def factor(self, k: Any, r: int) -> Any:
+        """Fill a vector with an element of a row."""
         b = self.b
         row = b.mul(b.add(self.row, INT64(r)), self.size[LHS_STRIDE])
         scalar = b.load(self.at(self.lhs, b.add(row, k)))
@@ -267,6 +283,7 @@ class _Composer:
         return self.lane.splat(scalar)
 
     def add_products(self, k: Any, sums: list[Any]) -> None:
+        """Add the products of one place of the reduction to `sums`."""
         for total, (factor, column) in zip(sums, self.operands(k), strict=True):
             self.b.store(self.lane.multiply_add(factor, column, self.b.load(total)), total)
 
@@ -284,6 +301,7 @@ class _Composer:
         return level[0]
 
     def adder_sum(self, x: Any, y: Any, place: int) -> Any:
+        """Return the sum of a narrow adder."""
         if self.recipe.tree_rule == "wrap":
             return self.lane.wrapped(self.lane.add(x, y), self.adder)
         total = self.lane.add_clamped(x, y, self.adder)

@@ -18,14 +18,14 @@ from .gemm import usable_processors
 from .lanes import width
 from .step_kernels import Recipe, Rule, kernel
 
-_LIMITS = {"float32": 1 << 24, "float64": 1 << 53}
+EXACT_LIMITS = {"float32": 1 << 24, "float64": 1 << 53}
 _SHORT = (1 << 15) - 1
 _GROUP = 16
 _SHORTEST_SHORT_GROUP = 4
-_DEEPEST_TREE = 64
+DEEPEST_TREE = 64
 _CHUNK_BYTES = 1 << 15
 _WORTH_THREADS = 1 << 18
-_RULES: dict[Overflow, Rule] = {Overflow.WRAP: "wrap", Overflow.SATURATE: "saturate", Overflow.TRAP: "trap"}
+RULES: dict[Overflow, Rule] = {Overflow.WRAP: "wrap", Overflow.SATURATE: "saturate", Overflow.TRAP: "trap"}
 
 
 class Outcome(NamedTuple):
@@ -70,7 +70,7 @@ def choose(accumulator: Accumulator, largest: int, start: int, k: int) -> Plan |
     """
     depth = accumulator.dot_depth
     narrow = accumulator.tree_range is not None and depth > 1 and depth * largest > accumulator.tree_range[1]
-    if narrow and depth > _DEEPEST_TREE:
+    if narrow and depth > DEEPEST_TREE:
         return None
     # What a sum that leaves the tree can reach, and what it can reach inside.
     inside = 2 * max(largest, 1 << (accumulator.tree_bits or 0) - 1) if narrow else depth * largest
@@ -89,13 +89,13 @@ def choose(accumulator: Accumulator, largest: int, start: int, k: int) -> Plan |
             recipe = Recipe(
                 lane,
                 register,
-                _RULES[accumulator.overflow],
+                RULES[accumulator.overflow],
                 checked=accumulator.overflow is not Overflow.WRAP and register != "int16",
                 single=depth == 1,
                 tree=depth if narrow else 0,
-                tree_rule=_RULES[accumulator.tree_overflow],
+                tree_rule=RULES[accumulator.tree_overflow],
                 dropped=bool(accumulator.dropped_bits),
-                spill=_RULES[accumulator.spill_overflow] if accumulator.spill_steps is not None else None,
+                spill=RULES[accumulator.spill_overflow] if accumulator.spill_steps is not None else None,
             )
             return Plan(recipe, group, -(-total // segment), -(-segment // group))
     return None
@@ -110,7 +110,7 @@ def _holds(accumulator: Accumulator, register: str, inside: int, reach: int, sta
     if register == "int32":
         # A clamp sees a register plus an addend; what wraps needs its low bits only.
         return accumulator.bits <= (32 if wraps else 31) and outer <= 32 and group >= _SHORTEST_SHORT_GROUP
-    limit = _LIMITS[register]
+    limit = EXACT_LIMITS[register]
     if register == "float32" and outer > 32:
         return False
     worst = max(1 << (accumulator.bits - 1), start) + (group if wraps else 1) * reach
@@ -133,17 +133,17 @@ def accumulate(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accum
     accumulator, plan
         As `choose` was given and gave.
     """
-    return _Run(lhs, rhs, start, accumulator, plan).run()
+    return Run(lhs, rhs, start, accumulator, plan).run()
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of the lhs as the kernel reads them, and bounds of their groups [rows, groups]."""
 
     factors: npt.NDArray[Any]
     bounds: npt.NDArray[np.float32]
 
 
-class _Run:
+class Run:
     """One accumulation: operands as the kernel reads them, and results as it leaves them."""
 
     def __init__(self, lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator, plan: Plan) -> None:
@@ -151,7 +151,6 @@ class _Run:
         self.accumulator, self.plan, self.recipe = accumulator, plan, plan.recipe
         self.lane = np.dtype(plan.recipe.lane)
         self.length = plan.segments * plan.groups * plan.steps * accumulator.dot_depth
-        self.kernel = kernel(plan.recipe)
         bits = accumulator.bits if accumulator.spill_steps is None else accumulator.spill_bits
         self.result = np.empty(start.shape, np.int32 if bits <= 32 else np.int64)
         rules = {plan.recipe.rule, plan.recipe.spill, plan.recipe.tree_rule if plan.recipe.tree else None}
@@ -159,6 +158,7 @@ class _Run:
         self.limits = kernel_limits(accumulator, plan.steps)
 
     def run(self) -> Outcome:
+        """Run over rows and tiles of columns, in threads where that pays."""
         batch, m, n = self.start.shape
         threads = 1 if m * n * self.lhs.shape[2] < _WORTH_THREADS else usable_processors()
         # Fewer tiles than processors: share rows too.
@@ -168,22 +168,22 @@ class _Run:
             for b in range(batch):
                 rows = [(top, self._rows(self.lhs[b, top : top + tall])) for top in range(0, m, tall)]
                 jobs = [(b, top, left, part) for left in range(0, n, width()) for top, part in rows]
-                list((pool.map if threads > 1 else map)(self._tile, jobs))
+                list((pool.map if threads > 1 else map)(self.tile, jobs))
         return Outcome(self.result, self.hit)
 
-    def _rows(self, lhs: IntArray) -> _Rows:
+    def _rows(self, lhs: IntArray) -> Rows:
         m = lhs.shape[0]
         padded = m + -m % self.recipe.rows
         rows = np.zeros((padded, self.length), self.lane)
-        self._lay_out(lhs.T, rows.reshape(padded, self.plan.segments, -1).transpose(1, 2, 0))
+        self.lay_out(lhs.T, rows.reshape(padded, self.plan.segments, -1).transpose(1, 2, 0))
         # Addends count in units of what is dropped.
         bounds = np.ldexp(np.ascontiguousarray(self._bounds(rows.T).T), -self.accumulator.dropped_bits)
         if self.lane == np.int16:
             low = rows.view(np.uint16).astype(np.uint32)
             rows = low | low << np.uint32(16)
-        return _Rows(rows, bounds)
+        return Rows(rows, bounds)
 
-    def _lay_out(self, x: IntArray, out: npt.NDArray[Any]) -> None:
+    def lay_out(self, x: IntArray, out: npt.NDArray[Any]) -> None:
         """Write x [k, i] into zeros [segment, k, i], which hold whole groups."""
         length = min(len(x), (self.accumulator.spill_steps or len(x)) * self.accumulator.dot_depth)
         whole, count = len(x) // length, x.shape[1]
@@ -196,7 +196,7 @@ class _Run:
             return np.zeros((1, 1), np.float32)
         return group_norms(x.reshape(-1, self.plan.steps * self.accumulator.dot_depth, x.shape[1]))
 
-    def _tile(self, job: tuple[int, int, int, _Rows]) -> None:
+    def tile(self, job: tuple[int, int, int, Rows]) -> None:
         """Take rows through one tile of columns, a chunk of the reduction at a time."""
         b, top, left, rows = job
         m, n = self.start.shape[1:]
@@ -204,7 +204,7 @@ class _Run:
         where = (b, slice(top, bottom), slice(left, right))
         inside = (slice(0, bottom - top), slice(0, right - left))
         columns = np.zeros((self.length, width()), self.lane)
-        self._lay_out(self.rhs[b, :, left:right], columns.reshape(self.plan.segments, -1, width()))
+        self.lay_out(self.rhs[b, :, left:right], columns.reshape(self.plan.segments, -1, width()))
         bounds = self._bounds(columns)
         shape = (len(rows.factors), width())
         register, outer = np.zeros(shape, self.recipe.register), np.zeros(shape, self.recipe.outer)
@@ -232,7 +232,7 @@ class _Run:
 
     def _call(
         self,
-        rows: _Rows,
+        rows: Rows,
         columns: npt.NDArray[Any],
         registers: tuple[npt.NDArray[Any], ...],
         bounds: npt.NDArray[np.float32],
@@ -246,7 +246,7 @@ class _Run:
         dropped = self.accumulator.dropped_bits
         counts = np.array([blocks, segments, groups, self.plan.steps, depth, dropped, self.length, stride])
         # Addresses of where the chunk begins; the arrays outlive the call.
-        self.kernel(
+        kernel(self.recipe)(
             rows.factors.ctypes.data + product * rows.factors.itemsize,
             columns.ctypes.data + product * width() * columns.itemsize,
             *(array.ctypes.data for array in registers),
