@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -120,3 +121,29 @@ def test_what_does_not_fit_is_refused(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         call()
 # fmt: on
+
+
+def test_ties_take_the_first_prototype() -> None:
+    rng = np.random.default_rng(7)
+    rows = rng.integers(-2, 3, (400, 6)).astype(np.float32)
+    pq = ProductQuantizer(rng.integers(-2, 3, (3, 11, 2)).astype(np.float32))
+    codes = pq.encode(rows)
+    ties = 0
+    for i, c in itertools.product(range(400), range(3)):
+        piece = [int(v) for v in rows[i, 2 * c : 2 * c + 2]]
+        distances = [sum((a - int(b)) ** 2 for a, b in zip(piece, p, strict=True)) for p in pq.prototypes[c]]
+        assert codes[i, c] == distances.index(min(distances))
+        ties += distances.count(min(distances)) > 1
+    assert ties > 100
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7])
+def test_far_from_zero_the_nearest_is_found_by_differences(offset: float) -> None:
+    rng = np.random.default_rng(7)
+    prototypes = (offset + rng.normal(size=(2, 16, 3))).astype(np.float32)
+    rows = (offset + rng.normal(size=(200, 6))).astype(np.float32)
+    codes = ProductQuantizer(prototypes).encode(rows)
+    for i, c in itertools.product(range(200), range(2)):
+        piece = [Fraction(float(v)) for v in rows[i, 3 * c : 3 * c + 3]]
+        distances = [sum((a - Fraction(float(b))) ** 2 for a, b in zip(piece, p, strict=True)) for p in prototypes[c]]
+        assert codes[i, c] == distances.index(min(distances))
