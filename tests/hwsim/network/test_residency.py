@@ -1,5 +1,6 @@
 """Tensors kept on chip: never more than fits, never less moved than must be, and never slower."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -180,3 +181,15 @@ def test_the_machine_of_events_moves_the_same_bits_of_what_stays(name: str, sche
             everything = closed.busy_cycles + port + lanes + latency * (run.transfers + 1)
             assert max(closed.compute_cycles, port) <= run.total_cycles <= everything, plan.layer.name
     assert kept
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8-static", "w8a8-dynamic"])
+def test_tiles_get_the_room_that_kept_tensors_leave(scheme: str) -> None:
+    accelerator, taken = machine(), 150 * KIB
+    left = machine(memories__activation__capacity_bytes=accelerator.memories.activation.capacity_bytes - taken)
+    for plan in lowered(NETWORKS["block"], scheme, accelerator):
+        beside = closed_form(dataclasses.replace(plan, kept_bytes=taken), accelerator)
+        assert beside == closed_form(plan, left)
+        needs = dataclasses.replace(plan, kept_bytes=accelerator.memories.activation.capacity_bytes)
+        with pytest.raises(ValueError, match=r"^memories\.activation\.capacity_bytes must hold one tile of "):
+            closed_form(needs, accelerator)

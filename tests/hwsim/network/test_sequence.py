@@ -77,6 +77,27 @@ def test_a_layer_bound_by_its_weights_is_spared_what_the_idle_port_before_it_fet
     assert abs(out_time.total_cycles - second.total_cycles - ahead) <= 1
 
 
+def test_weights_that_stream_leave_room_only_behind_the_last_of_them() -> None:
+    """589,824 bytes of int8 weights pass the two halves of 128 KiB: room is free in the last 2/9 of the time."""
+    network = workloads.load("minilm-block")
+    up, down = (lowered(network, "w8a8-static", AHEAD)[at] for at in (6, 7))
+    slow = AHEAD.replace(memories__dram__bandwidth_gb_per_s=0.6)
+    alone = [closed_form(plan, slow) for plan in (up, down)]
+    before, after = network_timings((up, down), slow)
+    assert before == alone[0]
+    idle = before.total_cycles - before.dram_cycles
+    share = 131072 / (384 * 1536 * before.schedule.rhs_fetches)
+    fetch = 131072 * 8 / slow.dram_bits_per_cycle
+    ahead = min(idle * share, fetch)
+    assert idle * share < fetch
+    waits = alone[1].exposed_cycles + alone[1].busy_cycles
+    spared = max(alone[1].port_cycles, waits) - max(
+        alone[1].port_cycles - ahead, waits - min(ahead, alone[1].first_weight_cycles)
+    )
+    assert spared > 0
+    assert after.total_cycles == alone[1].total_cycles - int(spared)
+
+
 def test_a_single_buffer_of_weights_can_not_prefetch() -> None:
     text = "weight double_buffered must be True where prefetches_weights is True, not False"
     with pytest.raises(ValueError, match=re.escape(text)):
