@@ -10,7 +10,11 @@ import click
 from hwsim.cli.shared import console, print_json, progress, records, save_svg, write_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
     from hwsim.comparison import Comparison
+    from quant import Scheme
 
 
 @click.command()
@@ -24,6 +28,14 @@ if TYPE_CHECKING:
 @click.option("--per-layer", is_flag=True, help="Show every layer of every scheme too.")
 @click.option("--explain", is_flag=True, help="Say what each scheme's difference to the baseline is made of.")
 @click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
+@click.option(
+    "--technologies",
+    "-t",
+    multiple=True,
+    metavar="all|NAME|FILE",
+    help="Say whether the ranking holds in other technologies: all of them, or one; give several.",
+)
+@click.option("--advantages", is_flag=True, help="Show memory, power, latency and area against fp32 and fp16.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one a scheme.")
 @click.option(
     "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
@@ -40,6 +52,8 @@ def compare(
     per_layer: bool,
     explain: bool,
     costs_only: bool,
+    technologies: tuple[str, ...],
+    advantages: bool,
     as_json: bool,
     csv: Path | None,
     parquet: Path | None,
@@ -62,7 +76,14 @@ def compare(
     steps = (len(chosen) + 2) * (1 + (len(network.layers) if measured else 0))
     with progress(steps) as report:
         result = hwsim.compare(
-            network, chosen, accelerator, baseline=baseline, batch=batch, numerics=measured, progress=report
+            network,
+            _with_references(chosen) if advantages else chosen,
+            accelerator,
+            baseline=baseline,
+            batch=batch,
+            numerics=measured,
+            technologies="all" if "all" in technologies else technologies,
+            progress=report,
         )
     frame = result.layers if per_layer and (as_json or csv or parquet) else result.schemes
     if csv is not None:
@@ -77,10 +98,19 @@ def compare(
     if as_json:
         print_json(records(frame))
     elif str(csv) != "-":
-        _print(result, per_layer=per_layer, explain=explain, svg=svg)
+        _print(result, per_layer=per_layer, explain=explain, advantages=advantages, svg=svg)
 
 
-def _print(result: Comparison, *, per_layer: bool, explain: bool, svg: Path | None) -> None:
+def _with_references(schemes: list[Scheme]) -> list[Scheme]:
+    """Add the floating point that the advantages are taken against, where it is missing."""
+    from hwsim.advantages import REFERENCES
+    from quant import Scheme
+
+    names = {scheme.name for scheme in schemes}
+    return [*schemes, *(Scheme.load(name) for name in REFERENCES if name not in names)]
+
+
+def _print(result: Comparison, *, per_layer: bool, explain: bool, advantages: bool, svg: Path | None) -> None:
     from reports import compare_table, headlines, layers_table, ledger_table
 
     out = console(record=svg is not None)
@@ -90,9 +120,56 @@ def _print(result: Comparison, *, per_layer: bool, explain: bool, svg: Path | No
         out.print(f"- {sentence}")
     if result.metadata["counted"]:
         out.print(f"- {result.metadata['counted']}")
+    if result.technologies is not None:
+        _print_technologies(out, result.technologies)
+    if advantages:
+        _print_advantages(out, result)
     if per_layer:
         out.print(layers_table(result.layers, result.metadata, out.width))
     if explain:
         out.print(ledger_table(result.ledger, result.metadata, out.width))
     if svg is not None:
         save_svg(out, svg, "hwsim compare")
+
+
+def _print_technologies(out: Console, priced: pd.DataFrame) -> None:
+    """One table a quantity: schemes by technologies."""
+    from reports import frame_table
+
+    rows = priced[priced["scheme"].notna()]
+    for quantity, title in (("energy_pj", "Energy by technology"), ("area_um2", "Area by technology")):
+        names = list(dict.fromkeys(rows["technology"]))
+        table = rows.pivot_table(index="scheme", columns="technology", values=quantity, sort=False)[names]
+        suffix = quantity.rsplit("_", 1)[1]
+        shown = table.rename(columns={name: f"{name}_{suffix}" for name in names}).reset_index()
+        out.print(frame_table(shown, title=title, width=out.width, key="scheme", rank=True))
+
+
+def _print_advantages(out: Console, result: Comparison) -> None:
+    """Factors against floating point on this workload, and matrix products where they are below 1."""
+    from hwsim.advantages import advantages, losing_cases
+    from reports import frame_table
+
+    accelerator = next(iter(result.results.values())).accelerator
+    frame = advantages(result.results)
+    caption = "Times better than fp32 and fp16: above 1 the scheme saves, below 1 it loses."
+    out.print(
+        frame_table(
+            frame.drop(columns="loses"),
+            title="Memory, power, latency and chip area",
+            width=out.width,
+            key="scheme",
+            caption=caption,
+            max_rows=len(frame),
+        )
+    )
+    cases = losing_cases(accelerator)
+    out.print(
+        frame_table(
+            cases,
+            title="Where they lose most, over products of m x k x n",
+            width=out.width,
+            key="scheme",
+            max_rows=len(cases),
+        )
+    )
