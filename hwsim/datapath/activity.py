@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import abc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from quant.formats import IntArray, IntFormat
 
+from .gemm import usable_processors
 from .operands import as_integers
+
+_LARGEST_COUNT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,80 +96,97 @@ def measure_activity(
     if rows < 1 or columns < 1:
         msg = f"rows and columns must be at least 1, not {rows} and {columns}"
         raise ValueError(msg)
-    widths = tuple(form.bits if form else 8 * x.dtype.itemsize for x, form in ((a, lhs_format), (b, rhs_format)))
-    wide_a, wide_b = a.astype(np.int64), b.astype(np.int64)
     if dataflow not in _DATAFLOWS:
         msg = f"dataflow must be {' or '.join(_DATAFLOWS)}, not {dataflow!r}"
         raise ValueError(msg)
-    streams = _DATAFLOWS[dataflow](rows, columns, widths, accumulator_bits)
-    streams.run(wide_a, wide_b)
-    zeros = _zero_macs(a, b)
+    widths = [form.bits if form else 8 * x.dtype.itemsize for x, form in ((a, lhs_format), (b, rhs_format))]
+    toggles = [0, 0, 0, 0]
+    if a.size and b.size:
+        array = _Array(rows, columns, (*widths, sum(widths), accumulator_bits), _DATAFLOWS[dataflow])
+        toggles = array.run(a, b)
     macs = a.shape[0] * a.shape[1] * b.shape[1]
-    return Activity(macs, zeros, *streams.toggles)
+    return Activity(macs, _zero_macs(a, b), *toggles)
 
 
-class _Streams(abc.ABC):
-    """Registers of every processing element, and their toggles so far: lhs, rhs, product, accumulator."""
-
-    def __init__(self, rows: int, columns: int, widths: tuple[int, ...], accumulator_bits: int) -> None:
-        self.rows, self.columns = rows, columns
-        self.masks = [_mask(w) for w in (*widths, sum(widths), accumulator_bits)]
-        self.registers = [np.zeros((rows, columns), np.int64) for _ in range(4)]
-        self.toggles = [0, 0, 0, 0]
-
-    @abc.abstractmethod
-    def run(self, lhs: IntArray, rhs: IntArray) -> None:
-        """Stream a product through."""
-
-    def pass_through(self, which: int, values: IntArray) -> None:
-        """Let values [time, i, j] pass through the register of elements (i, j)."""
-        _, high, wide = values.shape
-        register = self.registers[which][:high, :wide]
-        mask = self.masks[which]
-        before = np.concatenate([register[np.newaxis], values[:-1]])
-        self.toggles[which] += int(np.bitwise_count((before ^ values) & mask).sum(dtype=np.int64))
-        register[...] = values[-1]
+_DATAFLOWS = {"output_stationary": False, "weight_stationary": True}
 
 
-class _OutputStationary(_Streams):
-    def run(self, lhs: IntArray, rhs: IntArray) -> None:
-        if not lhs.shape[1]:
-            return
-        for top in range(0, lhs.shape[0], self.rows):
-            a = lhs[top : top + self.rows].T[:, :, np.newaxis]
-            for left in range(0, rhs.shape[1], self.columns):
-                b = rhs[:, np.newaxis, left : left + self.columns]
-                products = a * b
-                self.pass_through(0, np.broadcast_to(a, products.shape))
-                self.pass_through(1, np.broadcast_to(b, products.shape))
-                self.pass_through(2, products)
-                sums = np.concatenate([np.zeros_like(products[:1]), np.cumsum(products, axis=0)])
-                self.pass_through(3, sums)
+class _Array:
+    """Registers of every processing element, and their toggles: lhs, rhs, product, accumulator."""
 
+    def __init__(self, rows: int, columns: int, widths: tuple[int, ...], flowing: bool) -> None:
+        from .activity_kernels import toggle_kernel  # noqa: PLC0415 LLVM is loaded when it is needed, not at import
+        from .lanes import lanes_of  # noqa: PLC0415
 
-class _WeightStationary(_Streams):
-    def run(self, lhs: IntArray, rhs: IntArray) -> None:
-        if not lhs.shape[0]:
-            return
-        for top in range(0, rhs.shape[0], self.rows):
-            a = lhs[:, top : top + self.rows, np.newaxis]
-            for left in range(0, rhs.shape[1], self.columns):
-                b = rhs[np.newaxis, top : top + self.rows, left : left + self.columns]
-                products = a * b
-                self.pass_through(0, np.broadcast_to(a, products.shape))
-                self.pass_through(1, b)
-                self.pass_through(2, products)
-                self.pass_through(3, np.cumsum(products, axis=1))
+        # The low bits of an integer do not depend on how many there are.
+        self.dtype = np.dtype(np.int32 if max(widths) <= 32 else np.int64)
+        self.rows, self.columns, self.flowing = rows, columns, flowing
+        self.lanes = lanes_of(self.dtype.name)
+        self.masks = np.array([-1 if w >= 8 * self.dtype.itemsize else (1 << w) - 1 for w in widths], self.dtype)
+        self.kernel = toggle_kernel(self.dtype.name, flowing=flowing)
 
+    def run(self, lhs: IntArray, rhs: IntArray) -> list[int]:
+        """Stream a product through, a vector of columns of the array at a time."""
+        wide = np.ascontiguousarray(lhs, self.dtype)
+        firsts = range(0, min(self.columns, rhs.shape[1]), self.lanes)
+        with ThreadPoolExecutor(usable_processors()) as pool:
+            counts = list(pool.map(lambda first: self._stream(wide, rhs, first), firsts))
+        return [int(count) for count in np.sum(counts, axis=0)]
 
-_DATAFLOWS: dict[str, type[_Streams]] = {
-    "output_stationary": _OutputStationary,
-    "weight_stationary": _WeightStationary,
-}
+    def _stream(self, lhs: npt.NDArray[Any], rhs: IntArray, first: int) -> npt.NDArray[np.int64]:
+        """Take all folds through the columns `first` and following of the array."""
+        m, k = lhs.shape
+        outer, times = (k, m) if self.flowing else (m, k)
+        registers = np.zeros((self.rows, len(self.masks), self.lanes), self.dtype)
+        blocks = [self._block(rhs, left + first, left) for left in range(0, rhs.shape[1], self.columns)]
+        total = np.zeros(len(self.masks), np.int64)
+        # A counter of a lane must not overflow.
+        longest = max(1, _LARGEST_COUNT // (64 * self.rows))
+        for top in range(0, outer, self.rows):
+            rows = min(self.rows, outer - top)
+            for block, active in blocks:
+                masks = np.where(np.arange(self.lanes) < active, self.masks[:, np.newaxis], 0).astype(self.dtype)
+                if not self.flowing:
+                    # The accumulators start the fold at 0. numpy counts the bits of magnitudes, hence unsigned.
+                    sums = registers[:rows, -1, :active]
+                    flips = (sums & self.masks[-1]).view(np.dtype(f"u{self.dtype.itemsize}"))
+                    total[-1] += np.bitwise_count(flips).sum(dtype=np.int64)
+                    sums[...] = 0
+                for start in range(0, times, longest):
+                    span = (top, rows, start, min(longest, times - start))
+                    total += self._fold(lhs, block, registers, masks, span)
+        return total
 
+    def _block(self, rhs: IntArray, start: int, left: int) -> tuple[npt.NDArray[Any], int]:
+        """Return columns of a fold as vectors [k, lanes], and how many there are."""
+        stop = min(start + self.lanes, left + self.columns, rhs.shape[1])
+        block = np.zeros((rhs.shape[0], self.lanes), self.dtype)
+        active = max(0, stop - start)
+        block[:, :active] = rhs[:, start : start + active]
+        return block, active
 
-def _mask(bits: int) -> np.int64:
-    return np.int64(-1) if bits >= 64 else np.int64((1 << bits) - 1)
+    def _fold(
+        self,
+        lhs: npt.NDArray[Any],
+        block: npt.NDArray[Any],
+        registers: npt.NDArray[Any],
+        masks: npt.NDArray[Any],
+        span: tuple[int, int, int, int],
+    ) -> npt.NDArray[np.int64]:
+        top, rows, start, times = span
+        toggles = np.zeros_like(masks)
+        if self.flowing:
+            element, row, strides = start * lhs.shape[1] + top, top, (1, lhs.shape[1], 1, 0)
+        else:
+            element, row, strides = top * lhs.shape[1] + start, start, (lhs.shape[1], 1, 0, 1)
+        counts = np.array([times, rows, *strides])
+        self.kernel(
+            lhs.ctypes.data + element * lhs.itemsize,
+            block.ctypes.data + row * self.lanes * block.itemsize,
+            *(array.ctypes.data for array in (registers, masks, toggles, counts)),
+        )
+        counted: npt.NDArray[np.int64] = toggles.sum(axis=1, dtype=np.int64)
+        return counted
 
 
 def _zero_macs(lhs: IntArray, rhs: IntArray) -> int:

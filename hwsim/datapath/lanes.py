@@ -19,10 +19,11 @@ INT8, INT32, INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 TYPES: dict[str, Any] = {
     "int16": ir.IntType(16),
     "int32": INT32,
+    "int64": INT64,
     "float32": ir.FloatType(),
     "float64": ir.DoubleType(),
 }
-_BITS = {"int16": 16, "int32": 32, "float32": 32, "float64": 64}
+_BITS = {"int16": 16, "int32": 32, "int64": 64, "float32": 32, "float64": 64}
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwsim.datapath import measure_activity
+from hwsim.datapath import activity, measure_activity
 from quant import IntFormat
 
 
@@ -25,10 +25,16 @@ class Register:
         self.value = value
 
 
-def brute_force(lhs: list[list[int]], rhs: list[list[int]], rows: int, columns: int, dataflow: str) -> list[int]:
+def brute_force(
+    lhs: list[list[int]],
+    rhs: list[list[int]],
+    rows: int,
+    columns: int,
+    dataflow: str,
+    bits: tuple[int, ...] = (8, 8, 16, 32),
+) -> list[int]:
     """Simulate every register of every processing element, one load after the other."""
     m_size, k_size, n_size = len(lhs), len(rhs), len(rhs[0])
-    bits = (8, 8, 16, 32)
     array = [[[Register(b) for b in bits] for _ in range(columns)] for _ in range(rows)]
     outer = m_size if dataflow == "output_stationary" else k_size
     for top in range(0, outer, rows):
@@ -53,6 +59,33 @@ def brute_force(lhs: list[list[int]], rhs: list[list[int]], rows: int, columns: 
                             product.load(lhs[m][top + i] * rhs[top + i][n])
                             acc.load(sum(lhs[m][k] * rhs[k][n] for k in range(top, top + i + 1)))
     return [sum(array[i][j][r].toggles for i in range(rows) for j in range(columns)) for r in range(4)]
+
+
+@pytest.mark.parametrize("dataflow", ["output_stationary", "weight_stationary"])
+@pytest.mark.parametrize("size", [(1, 40), (3, 18)])
+def test_wide_arrays_and_long_streams_have_no_seam(
+    size: tuple[int, int], dataflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Counters that must be emptied after every few steps, and columns beyond a vector.
+    monkeypatch.setattr(activity, "_LARGEST_COUNT", 64 * 7)
+    rng = np.random.default_rng(7)
+    lhs, rhs = rng.integers(-128, 128, (5, 7)).astype(np.int8), rng.integers(-128, 128, (7, 41)).astype(np.int8)
+    got = measure_activity(lhs, rhs, rows=size[0], columns=size[1], dataflow=dataflow)
+    assert [got.lhs_toggles, got.rhs_toggles, got.product_toggles, got.accumulator_toggles] == brute_force(
+        lhs.tolist(), rhs.tolist(), *size, dataflow
+    )
+
+
+@pytest.mark.parametrize("dataflow", ["output_stationary", "weight_stationary"])
+def test_registers_of_more_than_32_bits_toggle_in_all_of_them(dataflow: Any) -> None:
+    lhs, rhs = [[-32768, 3]], [[-32768], [-7]]
+    got = measure_activity(
+        lhs, rhs, rows=2, columns=2, dataflow=dataflow, accumulator_bits=40,
+        lhs_format=IntFormat(17), rhs_format=IntFormat(17),
+    )  # fmt: skip
+    assert [got.lhs_toggles, got.rhs_toggles, got.product_toggles, got.accumulator_toggles] == brute_force(
+        lhs, rhs, 2, 2, dataflow, bits=(17, 17, 34, 40)
+    )
 
 
 @pytest.mark.parametrize("dataflow", ["output_stationary", "weight_stationary"])
