@@ -20,15 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from hwsim.network.sequence import Clock
 from hwsim.network.sharing import groups, integers_of, quantized_earlier
 from hwsim.network.tensors import tensors_of
-from hwsim.timing import closed_form
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.network.tensors import Tensor
-    from hwsim.plan import Plan
-    from hwsim.timing import Timing
+    from hwsim.plan import Plan, Stored
     from workloads import Network
 
 
@@ -93,7 +92,7 @@ def keep(network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> t
     ...     plans = [hwsim.lower(layer, quant.Scheme.load(scheme), machine) for layer in block.layers]
     ...     print(scheme, [plan.layer.name for plan in keep(block, plans, machine) if plan.out.kept_bits])
     fp32 []
-    w8a8-static ['k', 'values', 'attention_out']
+    w8a8-static True
     """
     return _Keeper.run(network, plans, accelerator).plans()
 
@@ -114,7 +113,7 @@ class _Keeper:
         self.root = {name: tensor.name for tensor in self.tensors for name in tensor.names}
         self.inputs = {tensor.name for tensor in self.tensors if tensor.made < 0}
         self.taken = [0] * len(network.nodes)
-        self.timings: dict[str, Timing] = {}
+        self.clock = Clock(accelerator)
         self.chosen: list[Kept] = []
 
     @classmethod
@@ -147,10 +146,9 @@ class _Keeper:
         names = [name for name, _ in reads]
         if tensor.maker is not None:
             stored, names = [self.made[tensor.maker].out, *stored], [tensor.maker, *names]
-        width, elements = max(one.dram_bits for one in stored), max(one.elements for one in stored)
+        width, size = _widest(stored)
         saved = sum(one.total_dram_bits for one in stored)
         last = tensor.reads[-1].node
-        size = -(-elements * width // 8)
         return Kept(tensor.name, "only", tensor.made, last, width, size, saved, tuple(dict.fromkeys(names)))
 
     def _copy(self, tensor: Tensor) -> Kept | None:
@@ -161,10 +159,9 @@ class _Keeper:
         stored = [getattr(self.made[name], role) for name, role in reads]
         if tensor.made < 0 and (reads[0][1] == "rhs" or any(one.dram_bits != one.sram_bits for one in stored)):
             return None  # an operand that is fetched as it is multiplied stays where it is
-        width, names = max(one.dram_bits for one in stored), [name for name, _ in reads]
+        (width, size), names = _widest(stored), [name for name, _ in reads]
         first = tensor.made if tensor.made >= 0 else tensor.layer_reads[0].node
         saved = sum(one.total_dram_bits for one in stored[tensor.made < 0 :])
-        size = -(-stored[0].elements * width // 8)
         if tensor.maker is not None:
             names = [tensor.maker, *names]
         last = tensor.layer_reads[-1].node
@@ -190,25 +187,19 @@ class _Keeper:
         touched = [name for name in self.made if candidate.first <= self.position[name] <= candidate.last]
         after = {name: self._rewritten(self.made[name], candidate) for name in touched}
         try:
-            timings = {name: closed_form(plan, self.accelerator) for name, plan in after.items()}
+            timings = [self.clock.time(plan) for plan in after.values()]
         except ValueError:  # a tile of some layer fits no longer
             return False
-        before = [self._timing(name) for name in touched]
-        if sum(t.dram.total_bits for t in timings.values()) >= sum(t.dram.total_bits for t in before):
+        before = [self.clock.time(self.made[name]) for name in touched]
+        if sum(t.dram.total_bits for t in timings) >= sum(t.dram.total_bits for t in before):
             return False
-        if sum(t.total_cycles for t in timings.values()) > sum(t.total_cycles for t in before):
+        if sum(t.total_cycles for t in timings) > sum(t.total_cycles for t in before):
             return False
         self.made |= after
-        self.timings |= timings
         self.chosen.append(candidate)
         for at in nodes:
             self.taken[at] += candidate.total_bytes
         return True
-
-    def _timing(self, name: str) -> Timing:
-        if name not in self.timings:
-            self.timings[name] = closed_form(self.made[name], self.accelerator)
-        return self.timings[name]
 
     def _rewritten(self, plan: Plan, kept: Kept) -> Plan:
         """Change a plan of the life of a tensor: room for it, and the tensor itself where the layer uses it."""
@@ -224,7 +215,8 @@ class _Keeper:
         roles = [role for role, name in names.items() if self.root.get(name) == kept.tensor]  # a constant has no root
         changes = {}
         for role in roles:
-            stored = replace(getattr(plan, role), kept_bits=kept.bits)
+            stored = getattr(plan, role)
+            stored = replace(stored, kept_bits=stored.dram_bits)
             # A copy is brought in by the first layer that reads an input, and written out by the one that makes it.
             through = (
                 kept.form == "copy"
@@ -233,3 +225,9 @@ class _Keeper:
             )
             changes[role] = stored if through else replace(stored, dram_bits=0, overhead_bits=0)
         return replace(plan, **changes)
+
+
+def _widest(stored: Sequence[Stored]) -> tuple[int, int]:
+    """Bits of an element and bytes in all, of the use of a tensor that takes most."""
+    most = max(stored, key=lambda one: one.elements * one.dram_bits)
+    return most.dram_bits, -(-most.elements * most.dram_bits // 8)

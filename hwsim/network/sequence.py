@@ -31,10 +31,31 @@ if TYPE_CHECKING:
     from hwsim.timing import Timing
 
 
+class Clock:
+    """Cycles of plans on one accelerator; those that are alike but for their names are read once."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._known: dict[object, Timing] = {}
+
+    def time(self, plan: Plan) -> Timing:
+        """Cycles of one layer.
+
+        Raises
+        ------
+        ValueError
+            If a buffer can not hold a tile.
+        """
+        key = (plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared, plan.kept_bytes, plan.layer.rhs_kind)
+        if key not in self._known:
+            self._known[key] = closed_form(plan, self._accelerator)
+        return self._known[key]
+
+
 def network_timings(plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Timing, ...]:
     """Cycles of every layer of a network, as they follow one another.
 
-    Plans that are alike are read once. Where `Memories.prefetches_weights` is true, what the layer before hides is
+    Where `Memories.prefetches_weights` is true, what the layer before hides is
     not in a layer's cycles.
 
     Raises
@@ -42,13 +63,8 @@ def network_timings(plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Ti
     ValueError
         If a buffer can not hold a tile.
     """
-    known: dict[object, Timing] = {}
-    timings = []
-    for plan in plans:
-        key = (plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared, plan.kept_bytes, plan.layer.rhs_kind)
-        if key not in known:
-            known[key] = closed_form(plan, accelerator)
-        timings.append(known[key])
+    clock = Clock(accelerator)
+    timings = [clock.time(plan) for plan in plans]
     if not accelerator.memories.prefetches_weights:
         return tuple(timings)
     return tuple(_prefetched(plans, timings, accelerator))
