@@ -308,7 +308,12 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
     assumptions = [
         f"{machine.name}: {array.rows} x {array.columns} elements, {array.dataflow.replace('_', ' ')}, "
         f"{machine.clock_mhz:g} MHz, {machine.accumulator.bits}-bit accumulators, {machine.technology}.",
-        "Layers run one after the other; operands and results of each go through DRAM.",
+        "Layers run one after the other; "
+        + (
+            "what fits stays in the activation buffer between them, the rest goes through DRAM."
+            if machine.memories.keeps_results
+            else "operands and results of each go through DRAM."
+        ),
         "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
         "formats; float units are taken as pipelined to the clock.",
         "SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "

@@ -90,8 +90,8 @@ def keep(network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> t
     >>> machine = hwsim.Accelerator.load("edge-16x16").replace(memories__keeps_results=True)
     >>> for scheme in ("fp32", "w8a8-static"):
     ...     plans = [hwsim.lower(layer, quant.Scheme.load(scheme), machine) for layer in block.layers]
-    ...     print(scheme, [plan.layer.name for plan in keep(block, plans, machine) if plan.out.kept_bits])
-    fp32 []
+    ...     print(scheme, any(plan.kept_bytes for plan in keep(block, plans, machine)))
+    fp32 False
     w8a8-static True
     """
     return _Keeper.run(network, plans, accelerator).plans()
