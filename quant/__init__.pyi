@@ -70,6 +70,9 @@ from .outliers import Transformed as Transformed
 from .outliers import channel_bounds as channel_bounds
 from .outliers import search_alpha as search_alpha
 from .outliers import smooth as smooth
+from .outliers import TransformStudy as TransformStudy
+from .outliers import study_frame as study_frame
+from .outliers import study_transforms as study_transforms
 from .outliers import walsh_hadamard as walsh_hadamard
 from .verify import Repair as Repair
 from .verify import layout_pivot as layout_pivot

@@ -29,9 +29,24 @@ class Smooth(Document):
 
     The activations are divided, the weights multiplied by
     ``s[k] = max|A[:, k]|**alpha / max|W[k, :]|**(1 - alpha)``; alpha 1 moves the whole activation scale.
+
+    Parameters
+    ----------
+    alpha
+        One for all layers.
+    search
+        Take for each layer the alpha of least error on the calibration tensors instead.
     """
 
-    alpha: Annotated[float, pydantic.Field(ge=0, le=1)]
+    alpha: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
+    search: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.alpha is None) != self.search:
+            msg = f"alpha must be given where search is false and only there, not {self.alpha} with {self.search}"
+            raise ValueError(msg)
+        return self
 
 
 class Rotation(Document):

@@ -83,7 +83,8 @@ def _scans(spec: OperandSpec) -> str:
 def _outliers(scheme: Scheme) -> str | None:
     if scheme.smooth is not None:
         where = "in the quantizer's constants" if scheme.strategy == "static" else "as they are loaded"
-        return f"channels divided by a smoothing factor (alpha {scheme.smooth.alpha:g}) {where}, weights multiplied"
+        alpha = "found by search" if scheme.smooth.alpha is None else f"{scheme.smooth.alpha:g}"
+        return f"channels divided by a smoothing factor (alpha {alpha}) {where}, weights multiplied"
     if scheme.rotate is not None:
         return (
             "both operands rotated along the reduction by a Hadamard matrix: weights offline, activations in each call"

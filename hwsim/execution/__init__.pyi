@@ -1,4 +1,5 @@
 from .interpreter import Execution as Execution
+from .interpreter import array_operands as array_operands
 from .interpreter import execute as execute
 from .preparation import Prepared as Prepared
 from .preparation import Samples as Samples

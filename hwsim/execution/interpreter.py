@@ -68,6 +68,32 @@ def execute(prepared: Prepared, lhs: Float32, rhs: Float32 | None, accelerator: 
     return _finish(state)
 
 
+def array_operands(
+    prepared: Prepared, lhs: Float32, rhs: Float32 | None, accelerator: Accelerator
+) -> tuple[IntArray, IntArray]:
+    """Return the integers that the array multiplies in one call.
+
+    Returns
+    -------
+    lhs : int [batch, m, k]
+    rhs : int [batch, k, n]
+
+    Raises
+    ------
+    ValueError
+        If the plan multiplies floats or looks products up, or an operand is not finite.
+    """
+    state = State(prepared, accelerator, lhs, rhs)
+    for step in prepared.plan.steps:
+        if isinstance(step, steps.MultiplyAccumulate):
+            if step.unit not in {"multiply", "shift"}:
+                break
+            return state.gemm(state.q["lhs"].integers, state.q["rhs"].integers)
+        _run(state, step)
+    msg = f"plan of {prepared.plan.layer.name} must multiply integers, not {prepared.plan.mac.unit}"
+    raise ValueError(msg)
+
+
 def _run(state: State, step: steps.Step) -> None:  # noqa: C901, PLR0912  one case for each kind of step
     """Do one step."""
     match step:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwsim.execution.quantization import quantized
+from hwsim.lowering import operands
 from hwsim.plan import Migrate
-from quant import Contraction, smooth
+from quant import Contraction
+from quant.outliers import along_axes, real_product, smoothing_factors, widths
 
 if TYPE_CHECKING:
     from hwsim.execution.preparation import Samples
     from hwsim.execution.quantization import Float32
     from hwsim.plan import Plan
+
+ALPHAS = tuple(tenths / 10 for tenths in range(11))
+"""What a search tries."""
 
 
 def shared_labels(contraction: Contraction) -> tuple[str, ...]:
@@ -26,21 +31,31 @@ def migration_of(plan: Plan, samples: Samples) -> Float32 | None:
     """Smoothing factors from calibration, with an axis for each of `shared_labels`; None without smoothing."""
     if plan.scheme.smooth is None or not any(isinstance(s, Migrate) for s in plan.steps):
         return None
-    contraction = Contraction.parse(plan.layer.contraction)
-    labels = shared_labels(contraction)
-    batch = len(contraction.batch)
-    flat: list[Float32] = []
-    for x, axes in ((samples.lhs, contraction.lhs), (samples.rhs, contraction.rhs)):
-        front = np.moveaxis(x, [axes.index(label) for label in labels], range(len(labels)))
-        sizes = front.shape[: len(labels)]
-        flat.append(front.reshape(math.prod(sizes[:batch]), math.prod(sizes[batch:]), -1))
-    factors = [smooth(np.abs(a).max(axis=-1), w, plan.scheme.smooth.alpha) for a, w in zip(*flat, strict=True)]
-    return np.asarray(factors, np.float32).reshape(sizes)
+    alpha = plan.scheme.smooth.alpha
+    return _factors(plan, samples, _best_alpha(plan, samples) if alpha is None else alpha)
 
 
 def along(migration: Float32, contraction: Contraction, axes: tuple[str, ...]) -> Float32:
     """Spread smoothing factors over an operand."""
+    return along_axes(migration, axes, shared_labels(contraction))
+
+
+def _factors(plan: Plan, samples: Samples, alpha: float) -> Float32:
+    contraction = Contraction.parse(plan.layer.contraction)
     labels = shared_labels(contraction)
-    ordered = migration.transpose([labels.index(axis) for axis in axes if axis in labels])
-    sizes = iter(ordered.shape)
-    return ordered.reshape([next(sizes) if axis in labels else 1 for axis in axes])
+    left, right = widths(samples.lhs, contraction.lhs, labels), widths(samples.rhs, contraction.rhs, labels)
+    return smoothing_factors(left, right, alpha).astype(np.float32)
+
+
+def _best_alpha(plan: Plan, samples: Samples) -> float:
+    """Alpha of least square error of the layer's product on calibration tensors, the smallest of equals."""
+    contraction = Contraction.parse(plan.layer.contraction)
+    exact = real_product(samples.lhs, samples.rhs, contraction)
+    lhs, rhs = operands(plan.layer, plan.scheme)
+    errors = []
+    for alpha in ALPHAS:
+        factors = _factors(plan, samples, alpha)
+        a = quantized(lhs, samples.lhs / along(factors, contraction, contraction.lhs)).dequantize()
+        w = quantized(rhs, samples.rhs * along(factors, contraction, contraction.rhs)).dequantize()
+        errors.append(float(np.square(real_product(a, w, contraction) - exact).sum()))
+    return ALPHAS[int(np.argmin(errors))]

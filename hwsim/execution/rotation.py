@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from hwsim.lowering.operand_plans import rotated_axis
 from hwsim.plan import Rotate
-from quant import Contraction, walsh_hadamard
+from quant import Contraction
+from quant.outliers import rotate_blocks
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32
@@ -35,6 +36,5 @@ def _along(plan: Plan, x: Float32, axes: tuple[str, ...], *, offline: bool) -> n
     seed = None if plan.scheme.rotate is None else plan.scheme.rotate.seed
     if seed is not None:
         last = last * np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), last.shape[-1])
-    blocks = last.reshape(*last.shape[:-1], -1, block)
-    turned = walsh_hadamard(blocks.astype(np.float64)) / block if offline else walsh_hadamard(blocks)
-    return np.moveaxis(turned.reshape(last.shape), -1, axis)
+    turned = rotate_blocks(last.astype(np.float64), -1, block) / block if offline else rotate_blocks(last, -1, block)
+    return np.moveaxis(turned, -1, axis)

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from quant.contraction import Operand
 from quant.formats import IntFormat
 from quant.layout import Level, ScaleLayout, ScaleLayoutError
+from quant.outliers import rewriting as transforms
 
-from . import transforms
 from .decision import decide_problem
 from .problem import OPERANDS, Problem
 from .verdict import RANK, Verdict
