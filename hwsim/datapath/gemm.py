@@ -51,15 +51,21 @@ def exact_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArra
     -------
     product : dtype [b, m, n]
     """
-    batch, m, k = lhs.shape
-    n = rhs.shape[2]
-    if m * k * n >= _WORTH_A_SESSION and dtype == np.int32 and lhs.dtype.itemsize == rhs.dtype.itemsize == 1:
+    if dtype == np.int32 and runs_on_bytes(lhs, rhs):
         from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
 
-        if onnx_gemm.is_exact():
-            products = [onnx_gemm.product(lhs[b], rhs[b]) for b in range(batch)]
-            return products[0][np.newaxis] if batch == 1 else np.stack(products)
+        products = [onnx_gemm.product(a, b) for a, b in zip(lhs, rhs, strict=True)]
+        return products[0][np.newaxis] if len(products) == 1 else np.stack(products)
     return blas_product(lhs, rhs, dtype)
+
+
+def runs_on_bytes(lhs: IntArray, rhs: IntArray) -> bool:
+    """Tell whether an int32 product is worth onnxruntime's kernels of bytes, and they are there and exact."""
+    if lhs.dtype.itemsize > 1 or rhs.dtype.itemsize > 1 or lhs[0].size * rhs.shape[2] < _WORTH_A_SESSION:
+        return False
+    from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
+
+    return onnx_gemm.is_exact()
 
 
 def blas_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArray:

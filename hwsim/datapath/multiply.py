@@ -12,7 +12,7 @@ from quant.formats import IntArray, IntFormat, Overflow
 
 from . import steps
 from .accumulator import Accumulator
-from .certified import never_overflows
+from .certified import certified_sums, never_overflows
 from .gemm import exact_product, magnitude
 from .operands import Stacks, as_initial, as_integers, check_product_fits, stack
 from .walk import raise_first_overflow, walk
@@ -236,6 +236,9 @@ def _registers(job: _Job) -> IntArray:
 
     plan = None
     if lhs.size and rhs.size:
+        proven = certified_sums(lhs, rhs, start, accumulator)
+        if proven is not None:
+            return proven
         plan = tiles.choose(accumulator, magnitude(lhs) * magnitude(rhs), magnitude(start), lhs.shape[2])
     if plan is not None:
         register, hit = tiles.accumulate(lhs, rhs, start, accumulator, plan)
