@@ -99,7 +99,10 @@ def _details(cases: pd.DataFrame, data: str) -> str:
 
 
 def claims_markdown(
-    frame: pd.DataFrame, cases: pd.DataFrame, tables: Mapping[str, pd.DataFrame], introduction: Sequence[str]
+    frame: pd.DataFrame,
+    cases: pd.DataFrame,
+    tables: Mapping[str, tuple[pd.DataFrame, str]],
+    introduction: Sequence[str],
 ) -> str:
     """Write a page: a summary, each claim with its cases, the tables.
 
@@ -108,7 +111,7 @@ def claims_markdown(
     frame, cases
         As in `claims_table`.
     tables
-        Frames whose column names end in units, by heading.
+        Frames whose column names end in units, each with its caption, by heading.
     introduction
         Paragraphs under the title.
 
@@ -127,8 +130,8 @@ def claims_markdown(
             evidence = _evidence(cases[cases["name"] == row["name"]]) or _cell(row["condition"])
             lines.append(f"| {row['ids']} | {_cell(row['claim'])} | **{row['verdict']}** | {evidence} |")
         blocks += ["\n".join(lines), _sources(group)]
-    for heading, table in tables.items():
-        blocks += [f"## {heading}", _markdown_table(table)]
+    for heading, (table, caption) in tables.items():
+        blocks += [f"## {heading}", _markdown_table(table), caption]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -84,6 +84,23 @@ def ten_ninety(tensors: Mapping[str, Float32] | None = None, percentile: float =
 
 
 @claim(
+    "N22",
+    text='"usually 10th and 90th percentile", in a whole network',
+    data="MiniLM block, static int8 with ranges from the 10th to the 90th percentile against min-max: SQNR lost, at "
+    "most 1 dB",
+)
+def ten_ninety_network(totals: Mapping[str, Mapping[str, float]] | None = None) -> list[Case]:
+    """Error of the contractions and of the block's output with both ranges."""
+    given = totals or {name: samples.block_totals(name) for name in ("w8a8-static", "w8a8-percentile-10")}
+    whole, cut = given["w8a8-static"], given["w8a8-percentile-10"]
+    cases = []
+    for name, column in (("errors of the contractions", "sqnr_db"), ("the error of the output", "block_sqnr_db")):
+        lost = whole[column] - cut[column]
+        cases.append(Case(name, lost, f"dB lost, from {whole[column]:.1f}", lost <= 1))
+    return cases
+
+
+@claim(
     "C05",
     "C13",
     text="Min-max, and so a dynamic range, clips nothing of the tensor it was taken from",

@@ -146,12 +146,15 @@ def measured() -> dict[str, Measured]:
 
 
 def software_ns(modes: Mapping[str, Callable[[], Rounder]], size: int = 1 << 14, repeats: int = 15) -> dict[str, float]:
-    """Time roundings in this process: processor time a value, interleaved, the best of several."""
+    """Time roundings in this process: processor time a value, in turns and warm, the best of several."""
     x = samples.uniform(size) * np.float32(100)
     best = dict.fromkeys(modes, math.inf)
-    for _ in range(repeats):
-        for name, make in modes.items():
-            rounder = make()
+    names = list(modes)
+    for turn in range(repeats):
+        # Each goes first once in a while: what ran before leaves its traces in caches and in the allocator.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            rounder = modes[name]()
+            rounder(x)
             start = time.process_time_ns()
             for _ in range(4):
                 rounder(x)

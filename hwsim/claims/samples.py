@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import workloads
-from hwsim.simulation import Recording
+from hwsim.simulation import Recording, simulate
 
 Float32 = npt.NDArray[np.float32]
 
@@ -60,6 +60,12 @@ def block() -> workloads.Network:
 def recording() -> Recording:
     """Record the float tensors of `block`."""
     return Recording(block())
+
+
+@functools.cache
+def block_totals(scheme: str) -> dict[str, Any]:
+    """Run `block` under a preset on edge-16x16, and total its costs and errors."""
+    return simulate(block(), scheme, recording=recording()).totals()
 
 
 @functools.cache

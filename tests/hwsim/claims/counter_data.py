@@ -56,6 +56,17 @@ ON_STEPS = np.array([0, 3] * 100 + [0.999, 1.001, 1.999, 2.001] * 50, np.float32
 """The ends of the range and, a little off the steps, what lies between: four centroids can do no better."""
 
 
+def two_ranges(cut: float) -> dict[str, dict[str, float]]:
+    return {
+        "w8a8-static": {"sqnr_db": 20.0, "block_sqnr_db": 20.0},
+        "w8a8-percentile-10": {"sqnr_db": cut, "block_sqnr_db": cut},
+    }
+
+
+def repair(before: float, after: float) -> dict[str, dict[str, float]]:
+    return {"before": {"sqnr_db": before, "energy_pj": 1.0}, "after": {"sqnr_db": after, "energy_pj": 2.0}}
+
+
 def constant(value: float) -> Any:
     return lambda _: value
 
@@ -79,6 +90,7 @@ HOLDS: dict[str, dict[str, Any]] = {
     "errors_trade_off": {"tensors": {"normal": NORMAL}, "formats": ("int8",)},
     "best_threshold_inside": {"tensors": {"normal": NORMAL}, "formats": ("int4",)},
     "ten_ninety": {"tensors": {"normal": NORMAL}, "percentile": 0.0},
+    "ten_ninety_network": {"totals": two_ranges(cut=20)},
     "own_range_clips_nothing": {"own": NORMAL, "other": 2 * NORMAL},
     "samples_settle": {"draws": {"constant": [np.ones((10, 4), np.float32)]}},
     "any_range_method": {"calibration": [NORMAL[:, None]], "evaluation": NORMAL[:, None], "within": 100.0},
@@ -140,7 +152,8 @@ HOLDS: dict[str, dict[str, Any]] = {
     },
     "fewer_operations": {"points": ((8, 2, 1000),)},
     "product_survives": {"calibration": IDENTITY, "lhs": IDENTITY, "weight": WEIGHT, "points": ((16, 2),)},
-    "codebook_on_int8_array": {"scheme": "codebook-16"},
+    "codebook_on_int8_array": {"schemes": ("codebook-16",)},
+    "product_saves_energy": {"ratios": {"made up": 0.5}},
     # outliers
     # The weight of the outlier is 0: it does nothing but widen the scale of the others.
     "outliers_ruin": {
@@ -152,6 +165,7 @@ HOLDS: dict[str, dict[str, Any]] = {
         "bounds": np.where(np.arange(16) == 0, 100, 1).astype(np.float32),
         "repairs": {"all of it": lambda bounds, w: Smoothing.fit(bounds, w, 0.75)},
     },
+    "repairs_help_networks": {"pairs": {"made up": ("after", "before")}, "totals": repair(before=10, after=20)},
     # strategies
     "four_times_smaller": {"ratios": {"made up": 4.0}},
     "whole_memory": {"ratios": {"made up": 4.0}},
@@ -196,6 +210,7 @@ FAILS: dict[str, dict[str, Any]] = {
         },
         "percentile": 10.0,
     },
+    "ten_ninety_network": {"totals": two_ranges(cut=10)},
     "own_range_clips_nothing": {"own": 2 * NORMAL, "other": NORMAL},
     "samples_settle": {"draws": {"growing": [np.exp(np.arange(40, dtype=np.float32)).reshape(20, 2)]}},
     "any_range_method": {"calibration": [NORMAL[:, None]], "evaluation": NORMAL[:, None], "within": -1.0},
@@ -246,7 +261,8 @@ FAILS: dict[str, dict[str, Any]] = {
     "pow2_keeps_accuracy": {"tensors": {"between powers": np.tile(np.arange(1, 8, dtype=np.float32), 8).reshape(7, 8)}},
     "fewer_operations": {"points": ((8, 16, 1),)},
     "product_survives": {"calibration": ORDINARY, "lhs": ORDINARY, "weight": WEIGHT, "points": ((1, 2),)},
-    "codebook_on_int8_array": {"scheme": "fp16"},
+    "codebook_on_int8_array": {"schemes": ("fp16",)},
+    "product_saves_energy": {"ratios": {"made up": 1.5}},
     "outliers_ruin": {"operands": {"rows of one size": (SAME_SIZE, WEIGHT)}},
     "repairs_help": {
         "lhs": ORDINARY,
@@ -254,6 +270,7 @@ FAILS: dict[str, dict[str, Any]] = {
         "bounds": np.ones(16, np.float32),
         "repairs": {"ones": lambda bounds, _: Smoothing(np.ones_like(bounds))},
     },
+    "repairs_help_networks": {"pairs": {"made up": ("after", "before")}, "totals": repair(before=20, after=20)},
     "four_times_smaller": {"ratios": {"made up": 2.0}},
     "whole_memory": {"ratios": {"made up": 2.0}},
     "misses_the_benefit": {"ratio": constant(1.0)},

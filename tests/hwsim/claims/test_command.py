@@ -52,7 +52,7 @@ def test_a_claim_is_one_row_with_its_conditions(run: Run) -> None:
 
 
 def test_cases_show_every_number_and_the_data(run: Run) -> None:
-    out = run("--only", "N22", "--cases").out
+    out = run("--only", "ten_ninety", "--cases").out
     assert sum(line.lstrip().startswith(("yes ", "no ")) for line in out.splitlines()) == 6
     assert "on: 65,536 values (seed 7)" in out
 
@@ -79,10 +79,10 @@ def test_csv_goes_to_standard_output_or_a_file(run: Run, tmp_path: Path) -> None
 
 
 def test_a_page_is_written(run: Run, tmp_path: Path) -> None:
-    assert run("--only", "N22", "--markdown", "page.md").err == "wrote page.md\n"
+    assert run("--only", "ten_ninety", "--markdown", "page.md").err == "wrote page.md\n"
     page = (tmp_path / "page.md").read_text()
     assert page.startswith("# Claims, measured\n")
-    assert "`hwsim claims --only N22 --markdown docs/claims.md`" in page
+    assert "`hwsim claims --only ten_ninety --markdown docs/claims.md`" in page
     row = next(line for line in page.splitlines() if line.startswith("| N22 |"))
     assert "**holds only when**" in row
     assert row.count("<br>") == 5
@@ -103,7 +103,7 @@ def test_an_interrupt_keeps_what_is_measured(run: Run, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("hwsim.claims.runner.findings", interrupted)
     monkeypatch.setattr("hwsim.claims.findings", interrupted, raising=False)
-    code, out, err = run("--only", "N18", "--only", "N22", "--markdown", "page.md")
+    code, out, err = run("--only", "N18", "--only", "ten_ninety", "--markdown", "page.md")
     assert code == 130
     assert "1 claim: 1 holds only when" in out
     assert err == "hwsim: interrupted\n"
