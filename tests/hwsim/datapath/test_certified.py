@@ -289,6 +289,6 @@ def test_block_sums_agree_with_the_walk(bits: int, monkeypatch: pytest.MonkeyPat
     for overflow in (SATURATE, TRAP):
         accumulator = Accumulator(bits, overflow)
         got = certified.certified_sums(lhs, rhs, start, accumulator)
-        assert (got is not None) == (bits >= 20)
+        assert (got is not None) == (bits >= 19)
         if got is not None:
             np.testing.assert_array_equal(got, walk(lhs, rhs, start, accumulator).register)
