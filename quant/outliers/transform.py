@@ -56,7 +56,7 @@ class Transformed:
     def product(self) -> npt.NDArray[np.float64]:
         """Real product, in float64."""
         out = real_product(self.lhs, self.rhs, self.contraction)
-        if self.real_lhs is not None and self.real_rhs is not None:
+        if self.real_lhs is not None and self.real_rhs is not None and self.real_rhs.size:
             out = out + real_product(self.real_lhs, self.real_rhs, self.contraction)
         return out
 

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import workloads
+from quant import OperandSpec
 from quant.affine import fake_quantize
 from quant.errors import measure_errors
 from quant.outliers import (
@@ -21,6 +23,8 @@ from quant.outliers import (
     channel_bounds,
     search_alpha,
     smooth,
+    study_frame,
+    study_transforms,
     walsh_hadamard,
 )
 
@@ -245,3 +249,87 @@ def test_costs_are_counted() -> None:
 def test_what_does_not_fit_is_refused(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         call()
+
+
+# ---- labels of any contraction ----
+
+
+def labelled(text: str, sizes: dict[str, int]) -> tuple[Array, Array]:
+    """Integers in the axes of both operands."""
+    rng = np.random.default_rng(7)
+    lhs, rhs = text.split("->", maxsplit=1)[0].split(",")
+    shapes = (tuple(sizes[x] for x in axes) for axes in (lhs, rhs))
+    first, second = (rng.integers(-64, 64, shape).astype(np.float32) for shape in shapes)
+    return first, second
+
+
+@pytest.mark.parametrize("text", ["mk,kn->mn", "mk,nk->mn", "km,kn->mn", "bhqk,bhkd->bhqd", "bhk,hkn->bn"])
+@pytest.mark.parametrize("transform", EXACT_TRANSFORMS, ids=lambda t: type(t).__name__)
+def test_transforms_follow_the_labels_of_a_contraction(text: str, transform: OutlierTransform) -> None:
+    lhs, rhs = labelled(text, {"b": 2, "h": 3, "q": 5, "m": 5, "k": 8, "n": 7, "d": 7})
+    moved = transform.apply(lhs, rhs, text)
+    np.testing.assert_array_equal(moved.product(), np.einsum(text, lhs.astype(np.float64), rhs.astype(np.float64)))
+    if text == "mk,kn->mn":
+        plain = transform.apply(lhs, rhs)
+        np.testing.assert_array_equal(moved.lhs, plain.lhs)
+        np.testing.assert_array_equal(moved.rhs, plain.rhs)
+
+
+def test_channels_may_lie_along_another_summed_axis() -> None:
+    lhs, rhs = labelled("bhk,hkn->bn", {"b": 2, "h": 8, "k": 3, "n": 5})
+    scales = np.array([1, 2, 4, 8, 0.5, 0.25, 1, 1], np.float32)
+    moved = Smoothing(scales).apply(lhs, rhs, "bhk,hkn->bn", "h")
+    np.testing.assert_array_equal(moved.lhs, lhs / scales[:, None])
+    np.testing.assert_array_equal(moved.rhs, rhs * scales[:, None, None])
+    text = "axis must be one of h, k, which bhk,hkn->bn sums over, not n"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        Smoothing(scales).apply(lhs, rhs, "bhk,hkn->bn", "n")
+
+
+# ---- real activations ----
+
+
+def test_every_transform_on_real_activations_says_error_verdict_and_cost() -> None:
+    """The first feed-forward layer of MiniLM, whose widest channel is 17 times the median one."""
+    network = workloads.load("minilm-block")
+    seen: dict[str, tuple[Array, Array]] = {}
+
+    def contract(layer: Any, lhs: Any, rhs: Any, bias: Any) -> Any:
+        seen[layer.name] = lhs, rhs
+        return layer.contract(lhs, rhs, bias)
+
+    network.run(network.evaluation, contract)
+    lhs, rhs = seen["ffn_up"]
+    bounds = channel_bounds(lhs)
+    assert bounds.max() > 15 * np.median(bounds)
+    rows = study_transforms(
+        lhs,
+        rhs,
+        {
+            "smooth": Smoothing.fit(bounds, rhs, 0.5),
+            "hadamard": HadamardRotation(384, 128),
+            "split": OutlierSplit.fit(bounds),
+            "duplicate": DuplicateChannels.fit(bounds, 4),
+        },
+    )
+    assert [row.verdict for row in rows] == ["once"] * 5
+    gains = {row.transform: row.gain_db for row in rows}
+    assert gains["none"] == 0
+    assert min(gain for name, gain in gains.items() if name != "none") > 2
+    assert gains["hadamard"] == max(gains.values())
+    # once more by hand: int8 codes of each token and column, products in float64
+    a_scale, w_scale = np.abs(lhs).max(axis=1, keepdims=True) / 127, np.abs(rhs).max(axis=0) / 127
+    found = (np.rint(lhs / a_scale) * a_scale).astype(np.float64) @ (np.rint(rhs / w_scale) * w_scale)
+    real = lhs.astype(np.float64) @ rhs
+    by_hand = 10 * np.log10(np.square(real).sum() / np.square(found - real).sum())
+    assert abs(rows[0].sqnr_db - by_hand) < 0.01
+    frame = study_frame(rows)
+    assert frame["float_macs"].tolist() == [0, 0, 0, 256 * 1536 * int((bounds >= 6).sum()), 0]
+    assert frame["adds"].tolist()[2] == 256 * 384 * 7
+
+
+def test_layouts_along_the_channels_are_incompatible_whatever_the_transform() -> None:
+    lhs, rhs = small(5, 8, 7)
+    spec = OperandSpec(layout="k:1")
+    rows = study_transforms(lhs, rhs, {"hadamard": HadamardRotation(8, 8)}, lhs_spec=spec)
+    assert [row.verdict for row in rows] == ["incompatible", "incompatible"]
