@@ -9,7 +9,7 @@ import sys
 import benchmarks
 
 names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")]
-chosen = sys.argv[1:] or names
+chosen = [name for name in sys.argv[1:] if not name.startswith("-")] or names
 unknown = [name for name in chosen if name not in names]
 if unknown:
     sys.exit(f"benchmark must be one of {', '.join(names)}, not {unknown[0]}")

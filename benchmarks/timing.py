@@ -1,10 +1,12 @@
 """Speed of the three models of time; SimPy alone in the same run.
 
-``python -m benchmarks timing``. CPU seconds of one thread, the best of several runs.
+``python -m benchmarks timing``. CPU seconds of one thread, the best of several runs. With ``--peers`` also SCALE-Sim
+and ZigZag on the same products.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator
 
@@ -12,6 +14,7 @@ import numpy as np
 import simpy
 
 import hwsim
+from benchmarks import _timing_peers
 from hwsim.timing import closed_form, run_array, run_events
 from quant import Scheme
 from workloads import Layer
@@ -117,6 +120,10 @@ def main() -> None:
     machine = hwsim.Accelerator.load("edge-16x16")
     registers(machine)
     events(machine)
+    if "--peers" in sys.argv:
+        _timing_peers.main()
+    else:
+        print("SCALE-Sim and ZigZag were not run: --peers makes their environment and runs them")
 
 
 if __name__ == "__main__":
