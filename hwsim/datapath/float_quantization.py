@@ -137,7 +137,7 @@ _ALL = (
         "compressed-tensors",
         "round_even(clamp(x / scale + zp))",
         "compressed-tensors compressed_tensors/quantization/lifecycle/forward.py",
-        "from source only",
+        "run: compressed-tensors quantize, in the extra environment",
         _zero_point_first,
         strict=True,
     ),

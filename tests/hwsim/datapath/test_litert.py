@@ -21,7 +21,7 @@ flatbuffers: Any = importlib.import_module("flatbuffers")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 Array = np.ndarray[Any, Any]
-TYPES = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
+TYPES = {"float32": "FLOAT32", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64"}
 
 
 def has_avx512() -> bool:
@@ -43,10 +43,8 @@ def tensor(
     return made
 
 
-def run(
-    operator: str, options: Any, tensors: list[Any], constants: list[Array | None], x: Array, resolver: str
-) -> Array:
-    """Run a model of one operator: tensor 0 is the input, the last the output, constants lie between."""
+def serialize(operator: str, options: Any, tensors: list[Any], constants: list[Array | None]) -> bytes:
+    """Write a model of one operator: tensor 0 is the input, the last the output, constants lie between."""
     model, graph, op, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, operator)
     code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 5 if operator != "QUANTIZE" else 2
@@ -66,8 +64,15 @@ def run(
     graph.inputs, graph.outputs = [0], [len(tensors) - 1]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def run(
+    operator: str, options: Any, tensors: list[Any], constants: list[Array | None], x: Array, resolver: str
+) -> Array:
+    """Run a model of one operator."""
     runner = interpreter.Interpreter(
-        model_content=bytes(builder.Output()),
+        model_content=serialize(operator, options, tensors, constants),
         experimental_op_resolver_type=getattr(interpreter.OpResolverType, resolver),
     )
     runner.allocate_tensors()

@@ -87,6 +87,43 @@ def test_quantized_linear(engine: str, seed: int) -> None:
     np.testing.assert_array_equal(got, want)
 
 
+# Engines of one wheel; only the last adds the zero point before it rounds.
+ENGINES = {
+    "fbgemm": "float32-even",
+    "x86": "float32-even",
+    "qnnpack": "float32-even",
+    "onednn": "zero-point-first",
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(4))
+def test_quantized_linear_on_ties(engine: str, seed: int) -> None:
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"{engine} is not built in")
+    torch.backends.quantized.engine = engine
+    rng = np.random.default_rng(seed)
+    (sx, sw, sy), zx, zy = (0.5, 0.25, 0.5), 2 * seed + 7, 2 * seed + 101
+    x, w = rng.integers(zx - 6, zx + 7, (23, 16)).astype(np.uint8), rng.integers(-6, 7, (19, 16)).astype(np.int8)
+    lhs = torch._make_per_tensor_quantized_tensor(torch.from_numpy(x), sx, zx)
+    rhs = torch._make_per_tensor_quantized_tensor(torch.from_numpy(w), sw, 0)
+    packed = torch.ops.quantized.linear_prepack(rhs, None)
+    want = torch.ops.quantized.linear(lhs, packed, sy, zy).int_repr().numpy()
+    acc = matmul(x.astype(np.int32) - zx, w.T)
+    results = {
+        profile: requantize(
+            acc,
+            output_multiplier(sx, sw, sy, profile),
+            profile=profile,
+            zero_point=zy,
+            output=IntFormat(8, signed=False),
+        )
+        for profile in ("float32-even", "zero-point-first")
+    }
+    assert np.any(results["float32-even"] != results["zero-point-first"])
+    np.testing.assert_array_equal(results[ENGINES[engine]], want)
+
+
 def test_int_mm_wraps_as_matmul_does() -> None:
     lhs, rhs = np.full((17, 131_072), -128, np.int8), np.full((131_072, 8), -128, np.int8)
     want = torch._int_mm(torch.from_numpy(lhs), torch.from_numpy(rhs)).numpy()
