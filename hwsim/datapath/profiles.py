@@ -100,7 +100,7 @@ _ALL = (
         "R9",
         "round_even(float32(acc) * float32(scale)) + zp",
         "onnxruntime mlas/lib/quantize.cpp MlasRequantizeOutput; FBGEMM QuantUtils.h Requantize",
-        "run: onnxruntime QLinearMatMul and QLinearConv; torch fbgemm, x86 and qnnpack engines in the extra environment",
+        "run: onnxruntime QLinearMatMul and QLinearConv; torch fbgemm, x86, qnnpack in the extra environment",
         real.single_scale,
         real.float32_even,
     ),
