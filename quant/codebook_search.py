@@ -93,9 +93,11 @@ class _Fit:
 
     def run(self, plain: QTensor) -> QTensor:
         """Fit scales and table from the better of two starts on: largest magnitudes, or root mean squares."""
-        _, scale, table, codes = min(
-            self._start(plain.scales[0].astype(np.float64)), self._start(self._mean_squares()), key=lambda s: s[0]
-        )
+        if plain.table is None:  # a codebook has one; for the type checker
+            raise TypeError
+        own = plain.scales[0].astype(np.float64), plain.table.astype(np.float64), plain.codes
+        found = self._start(self._mean_squares())
+        scale, table, codes = min(own, found, key=lambda start: self._error(*start))
         for _ in range(ROUNDS):
             table = self._table(scale, codes, table)
             scale = self._scale(codes, table, scale)
@@ -118,13 +120,16 @@ class _Fit:
         count = block_reduce(np.add, np.ones(self.x.shape), self.cell)
         return np.where(squares > 0, np.sqrt(squares / count), 1)
 
-    def _start(self, scale: Float64) -> tuple[float, Float64, Float64, IntArray]:
-        """Square error, scales, table and codes of k-means on scaled values."""
+    def _start(self, scale: Float64) -> tuple[Float64, Float64, IntArray]:
+        """Scales, and table and codes of k-means on scaled values."""
         scaled = (self.x / self._each(scale)).astype(np.float32)
         table = kmeans(scaled, self.entries)
-        codes = nearest_entry(scaled, table)
-        error = (table.astype(np.float32)[codes] - scaled) * self._each(scale)
-        return float(np.square(error, dtype=np.float64).sum()), scale, table, codes
+        return scale, table, nearest_entry(scaled, table)
+
+    def _error(self, scale: Float64, table: Float64, codes: IntArray) -> float:
+        """Square error in the tensor's units, in single precision."""
+        error = table.astype(np.float32)[codes] * self._each(scale.astype(np.float32)) - self.x
+        return float(np.vdot(error, error))
 
     def _each(self, scale: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         return spread(scale, self.cell, self.x.shape)

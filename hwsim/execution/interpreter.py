@@ -134,6 +134,8 @@ def _run(state: State, step: steps.Step) -> None:  # noqa: C901, PLR0912  one ca
             # The range is taken with the quantization, weights were decoded offline to the very values that
             # the table or the converter delivers, and sums are taken where they are used.
             pass
+        case steps.ApplyFunction():
+            pass  # the network's own
 
 
 def _quantize(state: State, step: steps.Quantize) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,30 +91,36 @@ def _join(state: State, step: RescalePartialSums) -> tuple[IntArray, IntArray]:
     powers, factors = (state.gemm(*pair) for pair in zip(*planes, strict=True))
     starts = [start for start, _ in state.segments()]
     exponents = [powers[0][..., at : at + 1] + powers[1][..., at : at + 1, :] for at in starts]
-    lowest = np.minimum.reduce(np.broadcast_arrays(*exponents))
-    highest = np.maximum.reduce(np.broadcast_arrays(*exponents))
-    base = np.maximum(lowest, highest - step.reach)
+    base = np.maximum(
+        functools.reduce(np.minimum, exponents), functools.reduce(np.maximum, exponents) - np.int16(step.reach)
+    )
     total = np.zeros(state.sums[0].shape, np.int64)
     for at, exponent, sums in zip(starts, exponents, state.sums, strict=True):
-        factor = factors[0][..., at : at + 1] * factors[1][..., at : at + 1, :]
-        shift = exponent - base
-        product = sums.astype(np.int64) * factor
-        total += np.where(shift >= 0, product << np.maximum(shift, 0), product >> np.minimum(np.maximum(-shift, 0), 63))
-    return total, base
+        part = sums.astype(np.int64)
+        if step.factor_bits:
+            part *= factors[0][..., at : at + 1] * factors[1][..., at : at + 1, :]
+        shift = (exponent - base).astype(np.int64)
+        far = shift < 0
+        if far.any():
+            part = np.where(far, part >> np.minimum(np.abs(shift), 63), part << np.maximum(shift, 0))
+        else:
+            part <<= shift
+        total += part
+    return total, base.astype(np.int64)
 
 
 def _sides(state: State) -> tuple[tuple[str, QTensor], tuple[str, QTensor]]:
     return ("lhs", state.q["lhs"]), ("rhs", state.q["rhs"])
 
 
-def _moving_scale(q: QTensor, levels: set[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _moving_scale(q: QTensor, levels: set[int]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
     """Exponent and integer factor of the levels that change along the reduction, for each element."""
-    power, factor = np.zeros(q.shape, np.int64), np.ones(q.shape, np.int64)
+    power, factor = np.zeros(q.shape, np.int16), np.ones(q.shape, np.int64)
     for index in levels:
         level = q.layout.levels[index]
         scale = level.expand(q.scales[index], q.layout.axes, q.shape)
         if level.kind == "pow2":
-            power = power + np.frexp(scale)[1] - 1
+            power = power + (np.frexp(scale)[1] - 1).astype(np.int16)
         else:
             factor = factor * scale.astype(np.int64)
     return power, factor

@@ -111,7 +111,23 @@ def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
                 error.add_note(f"in the {role} layout of {layer.name} under {scheme.name}")
                 raise
         pair.append(Operand(role, axes, sizes, spec, *layouts))
+        _check_zero_points(pair[-1], contraction, layer.name)
     return pair[0], pair[1]
+
+
+def _check_zero_points(operand: Operand, contraction: Contraction, name: str) -> None:
+    """Refuse zero points that change within a partial sum: correcting one would take a sum for each of them."""
+    if operand.layout is None or operand.zero_layout is None:
+        return
+    for axis in contraction.shared:
+        block = operand.zero_layout.levels[0].block_of(axis)
+        cuts = [level.block_of(axis) for level in operand.layout.levels]
+        if block is not None and not any(cut is not None and block % cut == 0 for cut in cuts):
+            msg = (
+                f"zero_layout of {operand.role} of {name} must not change within a partial sum, "
+                f"not {operand.zero_layout} with scales {operand.layout}"
+            )
+            raise ValueError(msg)
 
 
 def spec_of(operand: Operand) -> OperandSpec:
