@@ -99,9 +99,17 @@ class Requantizer(Document):
 
 
 class Vector(Document):
-    """Vector unit beside the array; each lane does one operation a cycle."""
+    """Vector unit beside the array; each lane does one operation a cycle.
+
+    Parameters
+    ----------
+    runs_functions
+        Whether softmax, norms and other functions between layers run here, in fp32, and are counted; otherwise a host
+        runs them.
+    """
 
     lanes: Positive
+    runs_functions: bool = False
 
 
 class Sram(Document):

@@ -316,13 +316,22 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
         ),
         "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
         "formats; float units are taken as pipelined to the clock.",
-        "SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
-        "the fp32 result; a scheme's figure averages noise over signal across contractions. "
-        "Block SQNR carries errors from layer to layer to the end of the network.",
-        f"Static ranges come from: {network.calibration_source}. Errors are measured on: {network.evaluation_source}.",
     ]
+    if network.shapes_only:
+        assumptions.append("The workload has shapes only: no errors are measured.")
+    else:
+        assumptions += [
+            "SQNR is 10 log10(sum y^2 / sum e^2) of each contraction on its recorded float inputs, y being "
+            "the fp32 result; a scheme's figure averages noise over signal across contractions. "
+            "Block SQNR carries errors from layer to layer to the end of the network.",
+            f"Static ranges come from: {network.calibration_source}. "
+            f"Errors are measured on: {network.evaluation_source}.",
+        ]
     counted = ""
-    if functions:
+    if functions and machine.vector.runs_functions:
+        counted = f"Functions between contractions ({functions}) run in fp32 on the lanes of the vector unit."
+        assumptions.append(counted)
+    elif functions:
         counted = (
             f"Functions between contractions ({functions}) run in fp32 in the error and are not "
             "counted in latency, energy or area; quantizing their results is."

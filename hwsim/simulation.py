@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from hwsim.cost import Area, Energy, area, energy
 from hwsim.cost.pricing import BANDS
 from hwsim.execution import Execution, Prepared, Samples, execute, prepare
 from hwsim.lowering import lower
-from hwsim.network import keep, network_timings, share
+from hwsim.network import keep, network_timings, share, with_functions
 from hwsim.technology import Technology
 from quant import Scheme, sqnr_db
 
@@ -248,7 +248,8 @@ def plan_network(network: Network, scheme: Scheme, accelerator: Accelerator) -> 
     IllegalLayoutError
         If a layer can not be run.
     """
-    plans = tuple(lower(layer, scheme, accelerator) for layer in network.layers)
+    lowered = [lower(layer, scheme, accelerator) for layer in network.layers]
+    plans = with_functions(network, lowered, accelerator)
     return share(network, keep(network, plans, accelerator))
 
 
@@ -300,6 +301,7 @@ def simulate(
     *,
     batch: int = 1,
     numerics: bool | None = None,
+    activity: Literal["random", "measured"] = "random",
     recording: Recording | None = None,
     progress: Progress = _silent,
 ) -> Result:
@@ -316,6 +318,8 @@ def simulate(
     numerics
         Execute the plans on the evaluation inputs and measure errors; otherwise only costs are computed. None does
         so where the workload has tensors.
+    activity
+        Energy of the array for fresh ``random`` operands, or by the toggles ``measured`` on the evaluation inputs.
     recording
         Float tensors recorded earlier, so that several schemes share them.
     progress
@@ -342,13 +346,29 @@ def simulate(
     calls, plans = split_batch(network, chosen, machine, batch)
     built, layers = read_plans(plans, machine, technology)
     carried = None
+    shared = recording or Recording(network)
     if has_numerics(network, numerics):
-        shared = recording or Recording(network)
         errors, carried = measure_errors(network, plans, machine, shared, progress)
         layers = tuple(replace(layer, sqnr_db=errors[layer.plan.layer.name]) for layer in layers)
     repeated = tuple(replace(layer, call=call) for call in range(calls) for layer in layers)
     sized = network.batched(batch)
-    return Result(sized.name, chosen, machine, technology, repeated, built, carried, batch, calls, sized.tokens)
+    result = Result(sized.name, chosen, machine, technology, repeated, built, carried, batch, calls, sized.tokens)
+    return _with_activity(result, network, shared, activity)
+
+
+def _with_activity(result: Result, network: Network, recording: Recording, activity: str) -> Result:
+    """Price the array's energy again by the operands' toggles, where they are asked for."""
+    match activity:
+        case "random":
+            return result
+        case "measured":
+            from hwsim.activity import activities, with_activities  # noqa: PLC0415  compiled counting, seldom asked for
+
+            has_numerics(network, wanted=True)  # toggles need tensors
+            return with_activities(result, activities(result, recording))
+        case _:
+            msg = f"activity must be random or measured, not {activity!r}"
+            raise ValueError(msg)
 
 
 def has_numerics(network: Network, wanted: bool | None) -> bool:

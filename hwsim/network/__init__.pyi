@@ -1,3 +1,5 @@
+from .functions import OPERATIONS as OPERATIONS
+from .functions import with_functions as with_functions
 from .residency import Kept as Kept
 from .residency import keep as keep
 from .residency import kept_tensors as kept_tensors

@@ -82,6 +82,8 @@ def _quantization(plan: Plan) -> Any:
         return None
     if any(isinstance(s, steps.Quantize) and s.at in {"requantizer", "earlier"} for s in made):
         return None
+    if any(isinstance(step, steps.MultiplyOutliers) for step in plan.steps):
+        return None  # every layer needs the floats of the outliers
     # The channels that a layer multiplies in floating point are zeros among its integers.
     if any(isinstance(s, steps.ScanRange) and s.finds == "outliers" for s in made):
         return None

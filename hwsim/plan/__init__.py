@@ -9,6 +9,7 @@ Counts are arithmetic on sizes and so broadcast when sizes are columns.
 
 from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
 from hwsim.plan.components import Action, Component, Per, Place
+from hwsim.plan.function_steps import ApplyFunction
 from hwsim.plan.layer_plan import Plan, Step, Stored
 from hwsim.plan.operand_steps import (
     Decode,
@@ -32,6 +33,7 @@ from hwsim.plan.result_steps import (
 __all__ = [
     "Action",
     "AddBias",
+    "ApplyFunction",
     "Component",
     "CorrectZeroPoints",
     "Decode",

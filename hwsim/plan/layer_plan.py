@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
+from hwsim.plan.function_steps import ApplyFunction
 from hwsim.plan.operand_steps import (
     Decode,
     DequantizeWeights,
@@ -85,6 +86,7 @@ Step = (
     | AddBias
     | Requantize
     | Dequantize
+    | ApplyFunction
 )
 
 

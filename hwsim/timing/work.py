@@ -172,7 +172,7 @@ def lane_elements(step: Step, repeats: dict[steps.Per, Number]) -> Number:
             return 0 if step.folded else step.elements * repeats[steps.Per.LHS_FETCH]
         case steps.Rotate() | steps.EncodePrototypes():
             return step.lane_slots * repeats[step.actions[0].per]
-        case steps.MultiplyOutliers():
+        case steps.MultiplyOutliers() | steps.ApplyFunction():
             return step.lane_slots
         case steps.RescalePartialSums() | steps.Requantize() | steps.Dequantize():
             return step.count

@@ -71,9 +71,9 @@ def test_two_readers_go_on_by_themselves_where_scales_would_cost_more_than_float
     assert [plans[f"0.{name}"].shared is not None for name in ("q", "ffn_up", "ffn_gate")] == [True, False, False]
 
 
-@pytest.mark.parametrize("scheme", ["w8a8-smoothquant", "fp32", "w8a16"])
+@pytest.mark.parametrize("scheme", ["w8a8-smoothquant", "llm-int8", "fp32", "w8a16"])
 def test_layers_whose_integers_differ_or_that_have_none_share_nothing(scheme: str) -> None:
-    """Smoothing divides by factors of each layer's own weights."""
+    """Smoothing divides by factors of each layer's own weights; outliers stay floats, which each layer needs."""
     alone, shared = both(BLOCK, scheme)
     assert tuple(alone) == shared
 
