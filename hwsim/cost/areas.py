@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwsim.cost.hardware import needed
 from hwsim.cost.pricing import price
 from hwsim.plan import Place
@@ -146,7 +148,8 @@ def _memories(accelerator: Accelerator, technology: Technology) -> list[Built]:
     for name in ("activation", "weight", "output"):
         memory = getattr(accelerator.memories, name)
         sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
-        what = f"banks of {memory.capacity_bytes / memory.banks / 1024:g} KiB, {name}"
+        bank_kib = memory.capacity_bytes / memory.banks / 1024
+        what = f"banks, {name}" if np.ndim(bank_kib) else f"banks of {bank_kib:g} KiB, {name}"
         edges = (sram.area_um2, sram.low_um2, sram.high_um2)
         built.append(Built("sram_um2", what, "chip", memory.banks, *edges, sram.leakage_uw))
     return built

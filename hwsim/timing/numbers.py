@@ -6,7 +6,6 @@ float64: whole numbers up to 2**53 are exact in it, and so is the rounding of th
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -72,18 +71,6 @@ def round_up(value: Number) -> Number:
     if type(value) is np.ndarray:
         return np.ceil(value)
     return -int(-value // 1)
-
-
-def round_down(value: Number) -> Number:
-    """Return the whole number before."""
-    if type(value) is np.ndarray:
-        return np.floor(value)
-    return int(value // 1)
-
-
-def root(value: Number) -> Number:
-    """Return the square root."""
-    return np.sqrt(value) if type(value) is np.ndarray else math.sqrt(value)
 
 
 def plus(base: Number, factor: Number, count: Number) -> Number:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hwsim.timing.numbers import Number, ceil_div, maximum, minimum, plus, root, round_down, where
+from hwsim.timing.numbers import Number, ceil_div, maximum, minimum, plus, round_up
 
 if TYPE_CHECKING:
     from hwsim.timing.folds import Folds
     from hwsim.timing.tiling import Tiling
     from hwsim.timing.work import Machine, Work
+
+
+# Share of a fold that port and lanes have for operands, if results take all of it.
+_LEAST = 1 / 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,71 +142,57 @@ class Pace:
     def waits(self, tiling: Tiling) -> tuple[Number, Number, Number]:
         """Cycles of the port, cycles that the rest of the machine waits for it, and cycles of that rest.
 
-        The port is busy all the time; or the array is, once the operands of the first fold are there and prepared,
-        until the last results leave; or the lanes are, once those operands are there.
+        The port is busy all the time, or waits for room; or the array is busy, once the operands of the first fold
+        are there and prepared, until the last results leave; or the lanes are, once those operands are there.
         """
         busy, machine = self.busy(tiling, after_barrier=True), self.machine
         ends, array = self.first_cycles, self.first_slot_cycles + maximum(busy.compute, busy.sram)
-        if machine.activation.double_buffered and machine.weight.double_buffered:
-            array = array + self.head_cycles(tiling)
         if not machine.activation.double_buffered:
             ends = ends + self._ports(self.lhs_bits * tiling.lhs_fetches, 0)
         if not machine.weight.double_buffered:
             ends = ends + self._ports(0, self.rhs_bits * tiling.rhs_fetches)
-        return busy.dram, minimum(ends + self.last_cycles, busy.dram), maximum(busy.vector, array + self.late_cycles)
+        rest = maximum(busy.vector, array + self.late_cycles)
+        exposed = minimum(ends + self.last_cycles, busy.dram)
+        return maximum(busy.dram, self._room_cycles(tiling, busy.compute)), exposed, rest
 
-    def head_cycles(self, tiling: Tiling) -> Number:
-        """Cycles by which the array is late while it meets the tiles of the first chunk for the first time.
+    def _room_cycles(self, tiling: Tiling, compute: Number) -> Number:
+        """Cycles for which the operands must have room: from the request of each part until its last use.
 
-        Every fold then needs a new tile of the operand that stays, and needs none when it meets them again.
+        No buffer gives more room than its capacity, all the time.
         """
-        if type(tiling.head) is int and tiling.head == 1:
-            return 0
-        lhs, rhs = self._lateness
-        late = where(tiling.keeps == 1, lhs, rhs)
-        return late * (tiling.head - 1)
+        machine = self.machine
+        sides = (
+            (
+                machine.activation,
+                self.lhs_filled,
+                tiling.lhs_fetches,
+                tiling.lhs_part_bits,
+                self._ports(self.lhs_bits, 0),
+            ),
+            (machine.weight, self.rhs_inside, tiling.rhs_fetches, tiling.rhs_part_bits, self._ports(0, self.rhs_bits)),
+        )
+        cycles: Number = 0
+        for buffer, inside, fetches, part, port in sides:
+            held = inside * fetches * machine.latency_cycles
+            if not (type(part) is int and part == 0):
+                held = held + part * (compute + port * fetches)
+            cycles = maximum(cycles, held / maximum(buffer.capacity_bits, 1))
+        return cycles
 
-    @cached_property
-    def _lateness(self) -> tuple[Number, Number]:
-        """Cycles that a panel of lhs or rhs takes to come and be prepared beyond those of the fold that needs it.
+    def meetings(self) -> tuple[Number, Number]:
+        """Count folds that a panel of lhs, and one of rhs, must serve for the next to come and be prepared meanwhile.
 
-        Results of the folds before it take their share of port and lanes.
+        Results of those folds take their share of port and lanes.
         """
-        work, folds, machine = self.work, self.folds, self.machine
-        high, wide = work.batch * folds.row_tiles, work.batch * folds.column_tiles
+        work, folds = self.work, self.folds
+        lanes, high, wide = self.machine.lanes, work.batch * folds.row_tiles, work.batch * folds.column_tiles
         tiles = high * folds.column_tiles
         fold = folds.cycles(1) / tiles
-        written, passing = self.write_bits / tiles, work.out_slots / tiles
-        lhs = self._ports(self.lhs_bits / high, 0, written)
-        rhs = self._ports(0, self.rhs_bits / wide, written)
-        if not (type(work.lhs_slots) is int and work.lhs_slots == 0):
-            lhs = maximum(lhs, (work.lhs_slots / high + passing) / machine.lanes)
-        if not (type(work.rhs_slots) is int and work.rhs_slots == 0):
-            rhs = maximum(rhs, (work.rhs_slots / wide + passing) / machine.lanes)
-        return maximum(lhs - fold, 0), maximum(rhs - fold, 0)
-
-    def longest_chunks(self) -> tuple[Number, Number]:
-        """Tiles of lhs and of rhs beyond which a longer chunk would be later at its start than it saves at the port.
-
-        A chunk of ``c`` takes ``base + late (c - 1)`` cycles, and at the port no less than ``fixed + again / c``.
-        """
-        folds = self.folds
-        base = self.first_cycles + self.last_cycles + self.first_slot_cycles + self.late_cycles + folds.cycles(1)
-        other = self.fixed_bits - self.scanned_bits
-        once_lhs, once_rhs = self._ports(self.lhs_bits, 0, other), self._ports(0, self.rhs_bits, other)
-        lhs, rhs = self._lateness
-        if self.machine.weight_bits_per_cycle is not None:
-            # No sum of two ports: what is certain is the repeated part alone.
-            once_lhs = once_rhs = 0
-        return (
-            _crossing(base, lhs, once_lhs, self._ports(0, self.rhs_bits) * folds.row_tiles),
-            _crossing(base, rhs, once_rhs, self._ports(self.lhs_bits, 0) * folds.column_tiles),
-        )
-
-
-def _crossing(base: Number, late: Number, fixed: Number, again: Number) -> Number:
-    """Solve ``base + late (c - 1) = fixed + again / c`` for the largest whole c, at least 1; infinite if never late."""
-    slope = where(late > 0, late, 1)
-    half = (base - late - fixed) / 2
-    longest = round_down((root(half * half + slope * again) - half) / slope)
-    return where(late > 0, maximum(longest, 1), np.inf)
+        # Never nothing is left, or one slow fold would wait for ever.
+        at_port = maximum(fold - self._ports(0, 0, self.write_bits) / tiles, fold * _LEAST)
+        lhs, rhs = self._ports(self.lhs_bits, 0) / (high * at_port), self._ports(0, self.rhs_bits) / (wide * at_port)
+        if any(not (type(slots) is int and slots == 0) for slots in (work.lhs_slots, work.rhs_slots)):
+            at_lanes = maximum(fold - work.out_slots / tiles / lanes, fold * _LEAST)
+            lhs = maximum(lhs, work.lhs_slots / (high * lanes * at_lanes))
+            rhs = maximum(rhs, work.rhs_slots / (wide * lanes * at_lanes))
+        return round_up(lhs), round_up(rhs)

@@ -24,7 +24,7 @@ An array that holds one operand loads each of its tiles anew for every chunk of 
 passes, the unfinished sums of a chunk wait in the output buffer, which bounds it.
 
 The tiling that takes the fewest cycles is taken, among equals the one with the fewest bits. No tiling gets slower in a
-larger buffer: blocks have sizes that do not depend on the buffers, and a chunk grows only as far as it saves time.
+larger buffer: blocks have sizes that do not depend on the buffers.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Tiling:
         Operand that stays for all blocks of its rows or columns: 1 is lhs, 2 is rhs, 0 neither.
     parts
         Pieces of the reduction that a block is made in, one after the other.
-    head
-        Tiles along the kept operand that are fetched before the first of them is used again.
+    lhs_part_bits, rhs_part_bits
+        Room that the operand of each fold takes for as long as the fold lasts; 0 where it stays longer.
     """
 
     lhs_fetches: Number
@@ -76,7 +76,8 @@ class Tiling:
     block_columns: Number = 1
     keeps: Number = 0
     parts: Number = 1
-    head: Number = 1
+    lhs_part_bits: Number = 0
+    rhs_part_bits: Number = 0
 
 
 def require_tiles(work: Work, machine: Machine) -> None:
@@ -138,7 +139,8 @@ def _cheapest(costs: list[Number], tilings: list[Tiling]) -> Tiling:
         np.copyto(best, cost, where=better)
         np.copyto(place, np.int8(index), where=better)
     fields = (
-        "lhs_fetches", "rhs_fetches", "repeats", "fits", "block_rows", "block_columns", "keeps", "parts", "head"
+        "lhs_fetches", "rhs_fetches", "repeats", "fits", "block_rows", "block_columns", "keeps", "parts",
+        "lhs_part_bits", "rhs_part_bits",
     )  # fmt: skip
     return Tiling(*(_picked(place, [getattr(tiling, name) for tiling in tilings]) for name in fields))
 
@@ -162,13 +164,20 @@ def _summing(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Iterator
     rows, columns = ceil_div(work.m, high), ceil_div(work.n, wide)
     lhs_panels = floor_div(lhs_bits, work.k * work.lhs.sram_bits * rows)
     rhs_panels = floor_div(rhs_bits, work.k * work.rhs.sram_bits * columns)
-    # A panel that is not kept must at least last through one chunk of the other side.
-    lhs_most, rhs_most = pace.longest_chunks()
-    chunk = where(rhs_panels >= 1, maximum(minimum(lhs_panels, lhs_most), 1), 1)
-    yield Tiling(1, ceil_div(high, chunk), 1, lhs_panels >= 1, chunk, 1, 1, head=minimum(chunk, high))
-    chunk = where(lhs_panels >= 1, maximum(minimum(rhs_panels, rhs_most), 1), 1)
-    yield Tiling(ceil_div(wide, chunk), 1, 1, rhs_panels >= 1, 1, chunk, 2, head=minimum(chunk, wide))
-    yield Tiling(wide, high, 1, True)
+    # A panel that is not kept must at least last through one chunk of the other side; a longer one comes in parts.
+    # A few panels of the other side give each new panel of a chunk work until the next one is there.
+    lhs_part, rhs_part = (
+        minimum(work.k * work.lhs.sram_bits * rows, lhs_bits),
+        minimum(work.k * work.rhs.sram_bits * columns, rhs_bits),
+    )
+    for_lhs, for_rhs = pace.meetings()
+    chunks = ceil_div(high, maximum(where(rhs_panels >= 1, lhs_panels, 1), 1))
+    together = maximum(minimum(rhs_panels, for_lhs), 1)
+    yield Tiling(1, chunks, 1, lhs_panels >= 1, ceil_div(high, chunks), together, 1, rhs_part_bits=rhs_part)
+    chunks = ceil_div(wide, maximum(where(lhs_panels >= 1, rhs_panels, 1), 1))
+    together = maximum(minimum(lhs_panels, for_rhs), 1)
+    yield Tiling(chunks, 1, 1, rhs_panels >= 1, together, ceil_div(wide, chunks), 2, lhs_part_bits=lhs_part)
+    yield Tiling(wide, high, 1, True, lhs_part_bits=lhs_part, rhs_part_bits=rhs_part)
     # Blocks of sums, nearly square, and the whole result.
     sums = floor_div(machine.output.tile_bits, work.sum_bits * rows * columns)
     lhs_slices = floor_div(lhs_bits, rows * work.lhs.sram_bits)
