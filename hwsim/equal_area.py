@@ -29,7 +29,7 @@ def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str,
             machine = _with_columns(result.accelerator, machine.array.columns - 1)
     cycles = result.calls * sum(layer.timing.total_cycles for layer in layers)
     energy_pj = float(result.calls * sum(layer.energy.total_pj for layer in layers))
-    macs = result.calls * sum(plan.mac.macs for plan in plans)
+    macs = result.calls * sum(plan.macs for plan in plans)
     return {
         "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
         "equal_area_area_um2": built.total_um2,

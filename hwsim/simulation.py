@@ -112,7 +112,7 @@ class LayerResult:
             "verdict": plan.verdict_name,
             "partial_sums": plan.mac.segments,
             "sqnr_db": np.nan if self.sqnr_db is None else self.sqnr_db,
-            "macs": plan.mac.macs,
+            "macs": plan.macs,
             "folds": timing.schedule.folds,
             "compute_cycles": timing.compute_cycles,
             "stall_cycles": timing.stall_cycles,
@@ -186,7 +186,8 @@ class Result:
     def totals(self) -> dict[str, Any]:
         """Flat row over all layers, with units in the names."""
         layers, cycles = self.layers, self.total_cycles
-        macs = sum(layer.plan.mac.macs for layer in layers)
+        macs = sum(layer.plan.macs for layer in layers)
+        used = sum(layer.plan.mac.macs for layer in layers)
         parts = [layer.energy.parts() for layer in layers]
         read = sum(layer.timing.dram.read_bits for layer in layers) / 8
         write = sum(layer.timing.dram.write_bits for layer in layers) / 8
@@ -201,7 +202,7 @@ class Result:
             "compute_cycles": compute,
             "stall_cycles": cycles - compute,
             "total_cycles": cycles,
-            "utilization": macs / (self.accelerator.elements * cycles),
+            "utilization": used / (self.accelerator.elements * cycles),
             "latency_us": self.latency_us,
             "energy_pj": self.energy_pj,
             "energy_low_pj": float(sum(layer.low.total_pj for layer in layers)),

@@ -126,6 +126,11 @@ class Plan:
         object.__setattr__(self, "mac", next(s for s in self.steps if isinstance(s, MultiplyAccumulate)))
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates that the contraction asks for; `mac.macs` are those that the array carries out."""
+        return self.layer.macs
+
+    @property
     def extra_columns(self) -> int:
         """Columns that the array computes beyond the contraction's own, for zero-point sums."""
         return sum(isinstance(s, SumForZeroPoint) and s.by == "channel" and s.operand == "lhs" for s in self.steps)
