@@ -85,10 +85,12 @@ def certified_sums(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: A
         return None
     lo, hi = accumulator.range
     k = lhs.shape[2]
-    for blocks in (2, 4):
-        length = -(-k // blocks)
+    quarter = -(-k // 4)
+    squares = _squares(np.swapaxes(lhs, 1, 2), quarter), _squares(rhs, quarter)
+    for merged in (2, 1):
+        length = merged * quarter
         # Sums are integers, so the bound's whole part bounds them too.
-        reach = int(_largest_sum(lhs, rhs, length))
+        reach = int(_largest_product(*squares, merged))
         if reach > hi:
             continue
         register = start.astype(np.int32)
@@ -113,21 +115,27 @@ def _largest_sum(lhs: IntArray, rhs: IntArray, length: int) -> float:
     """Bound the sums of products in blocks of the reduction, and those of parts of a block, by Cauchy and Schwarz."""
     if not lhs.size or not rhs.size:
         return 0.0
-    pairs = zip(_norms(np.swapaxes(lhs, 1, 2), length), _norms(rhs, length), strict=True)
-    return max(float((rows.max(axis=2) * columns.max(axis=2)).max()) for rows, columns in pairs)
+    return _largest_product(_squares(np.swapaxes(lhs, 1, 2), length), _squares(rhs, length))
 
 
-def _norms(x: IntArray, length: int) -> list[npt.NDArray[np.float64]]:
-    """Bound the norms of [b, k, i] along blocks of k from above: whole blocks [b, blocks, i], then the rest."""
+def _largest_product(lhs: npt.NDArray[np.float64], rhs: npt.NDArray[np.float64], merged: int = 1) -> float:
+    """Multiply the largest norms of a row and of a column, given squares of blocks, `merged` of them taken as one."""
+    firsts = np.arange(0, lhs.shape[1], merged)
+    longest = [np.add.reduceat(squares, firsts, axis=1).max(axis=2) for squares in (lhs, rhs)]
+    return float(np.sqrt(longest[0] * longest[1]).max())
+
+
+def _squares(x: IntArray, length: int) -> npt.NDArray[np.float64]:
+    """Bound the squared norms of [b, k, i] along blocks of k from above: [b, blocks, i]."""
     whole = x.shape[1] // length * length
     real: np.dtype[Any] = np.dtype(np.float32 if length <= _LONGEST_SINGLE_SUM else np.float64)
     blocks = [x[:, :whole].reshape(len(x), -1, length, x.shape[2])] if whole else []
     if whole < x.shape[1]:
         blocks.append(x[:, np.newaxis, whole:])
     reals: list[npt.NDArray[Any]] = [block.astype(real) for block in blocks]
-    squares = [np.einsum("bgki,bgki->bgi", cut, cut) for cut in reals]
+    sums = np.concatenate([np.einsum("bgki,bgki->bgi", cut, cut) for cut in reals], axis=1)
     # A float32 sum of so many positive terms is off by at most that many half units in the last place.
-    return [np.sqrt(s.astype(np.float64) * (1 + (length + 16) * _SINGLE_UNIT)) for s in squares]
+    return np.asarray(sums.astype(np.float64) * (1 + (length + 16) * _SINGLE_UNIT))
 
 
 def group_norms(x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -21,6 +21,7 @@ _DOUBLE_LIMIT = 1 << 53
 _SHORTEST_SINGLE_BLOCK = 64
 _PIECE = 1 << 15
 _WORTH_A_SESSION = 1 << 27
+_WORTH_A_CALL = 1 << 21
 _WORTH_THREADS = 1 << 26
 
 
@@ -61,11 +62,13 @@ def exact_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArra
 
 def runs_on_bytes(lhs: IntArray, rhs: IntArray) -> bool:
     """Tell whether an int32 product is worth onnxruntime's kernels of bytes, and they are there and exact."""
-    if lhs.dtype.itemsize > 1 or rhs.dtype.itemsize > 1 or lhs[0].size * rhs.shape[2] < _WORTH_A_SESSION:
+    macs = lhs[0].size * rhs.shape[2] if len(lhs) else 0
+    if lhs.dtype.itemsize > 1 or rhs.dtype.itemsize > 1 or macs < _WORTH_A_CALL:
         return False
     from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
 
-    return onnx_gemm.is_exact()
+    # Loading onnxruntime takes about a second, which a small product does not pay back.
+    return (onnx_gemm.is_started() or macs >= _WORTH_A_SESSION) and onnx_gemm.is_exact()
 
 
 def blas_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArray:

@@ -211,8 +211,7 @@ class Run:
         marks = np.zeros(shape, np.uint8)
         target = register if self.recipe.spill is None else outer
         target[inside] = self.start[where]
-        for at, segments, groups in self._chunks():
-            self._call(rows, columns, (register, outer, marks), bounds, (at, segments, groups))
+        self._step(rows, columns, (register, outer, marks), bounds)
         self.result[where] = self._fitted(target[inside])
         if self.hit is not None:
             self.hit[where] = marks[inside]
@@ -230,31 +229,33 @@ class Run:
         for first in range(0, plan.segments, some):
             yield first * plan.groups, min(some, plan.segments - first), plan.groups
 
-    def _call(
+    def _step(
         self,
         rows: Rows,
         columns: npt.NDArray[Any],
         registers: tuple[npt.NDArray[Any], ...],
         bounds: npt.NDArray[np.float32],
-        chunk: tuple[int, int, int],
     ) -> None:
-        first, segments, groups = chunk
-        depth, checked = self.accumulator.dot_depth, self.recipe.checked
-        product = first * self.plan.steps * depth
+        """Take the steps of the whole reduction."""
+        depth, dropped, checked = self.accumulator.dot_depth, self.accumulator.dropped_bits, self.recipe.checked
         stride = rows.bounds.shape[1] if checked else 0
         blocks = len(rows.factors) // self.recipe.rows
-        dropped = self.accumulator.dropped_bits
-        counts = np.array([blocks, segments, groups, self.plan.steps, depth, dropped, self.length, stride])
-        # Addresses of where the chunk begins; the arrays outlive the call.
-        kernel(self.recipe)(
-            rows.factors.ctypes.data + product * rows.factors.itemsize,
-            columns.ctypes.data + product * width() * columns.itemsize,
-            *(array.ctypes.data for array in registers),
-            rows.bounds.ctypes.data + (first * rows.bounds.itemsize if checked else 0),
-            bounds.ctypes.data + (first * width() * bounds.itemsize if checked else 0),
-            counts.ctypes.data,
-            self.limits.ctypes.data,
-        )
+        length = self.plan.steps * depth
+        # The arrays outlive the calls; a chunk begins further on in those that have its groups.
+        lhs, rhs, lower, right = (x.ctypes.data for x in (rows.factors, columns, rows.bounds, bounds))
+        run = kernel(self.recipe)
+        held, limits = [x.ctypes.data for x in registers], self.limits.ctypes.data
+        for first, segments, groups in self._chunks():
+            counts = np.array([blocks, segments, groups, self.plan.steps, depth, dropped, self.length, stride])
+            run(
+                lhs + first * length * rows.factors.itemsize,
+                rhs + first * length * width() * columns.itemsize,
+                *held,
+                lower + (first * bounds.itemsize if checked else 0),
+                right + (first * width() * bounds.itemsize if checked else 0),
+                counts.ctypes.data,
+                limits,
+            )
 
     def _fitted(self, register: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring registers that kept more than their width into their range."""
