@@ -46,7 +46,7 @@ class Ratios:
 
 def _small_groups() -> Scheme:
     return Scheme.load("w8a8-dynamic").replace(
-        name="w8a8 in groups of 8", weight__layout="group:8", weight__scale_format="fp32"
+        name="w8a8 in groups of 2", weight__layout="group:2", weight__scale_format="fp32"
     )
 
 
@@ -60,7 +60,7 @@ def points() -> dict[str, Ratios]:
         "256 x 512 x 512, weight-only int8 against fp16": ((256, 512, 512), "w8a16", "fp16"),
         "1 x 512 x 512, static int8 against fp16": ((1, 512, 512), "w8a8-static", "fp16"),
         "16 x 512 x 512, weight-only int8 against fp16": ((16, 512, 512), "w8a16", "fp16"),
-        "256 x 512 x 512, groups of 8 against fp16": ((256, 512, 512), _small_groups(), "fp16"),
+        "256 x 512 x 512, groups of 2 against fp16": ((256, 512, 512), _small_groups(), "fp16"),
         "256 x 512 x 16, zero points on weights against fp16": ((256, 512, 16), "w8a8-asym-weight", "fp16"),
     }
     found = {}

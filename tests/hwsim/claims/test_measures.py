@@ -87,6 +87,12 @@ def test_widths_in_the_brackets_hold_their_extremes_and_no_less() -> None:
     assert list(values_of("brackets_in_int8").values()) == expected == [8, 9, 17, 26]
 
 
+def test_widths_without_zero_points_are_those_of_the_codes() -> None:
+    """The largest product of full int8 is positive, and so decides the width."""
+    expected = reference.sufficient_bits(512 * -128 * 127, 512 * 128 * 128)
+    assert CLAIMS["brackets_in_int8"](zero_points=False).cases[-1].value == expected == 25
+
+
 def test_shares_of_scales_are_those_of_the_formats() -> None:
     bits = {"per tensor, fp32": Fraction(32, 4096**2), "per output channel, fp32": Fraction(32, 4096)}
     bits |= {"groups of 128, fp16": Fraction(16, 128), "groups of 32, fp16": Fraction(16, 32)}
