@@ -57,6 +57,7 @@ from .verify import channel_bits as channel_bits
 from .verify import decide as decide
 from .verify import safe_length as safe_length
 from .errors import Errors as Errors
+from .errors import error_frame as error_frame
 from .errors import measure_errors as measure_errors
 from .errors import sqnr_db as sqnr_db
 from .outliers import AlphaSearch as AlphaSearch

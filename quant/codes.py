@@ -156,7 +156,7 @@ def quantize_codebook(
     if centroids not in ("int8", "real"):
         msg = f"centroids must be int8 or real, not {centroids!r}"
         raise ValueError(msg)
-    size = np.size(x)
+    size = check_tensor(x).size
     if not 2 <= entries <= min(size, 1 << 16):
         msg = f"entries must be in 2..{min(size, 1 << 16)} for {size} values, not {entries}"
         raise ValueError(msg)
@@ -235,12 +235,24 @@ def kmeans(x: npt.ArrayLike, entries: int) -> Float64:
     -------
     centroids : float64 [entries]
 
+    Raises
+    ------
+    ValueError
+        If there are no values, one is not finite, or `entries` is not positive.
+
     Examples
     --------
     >>> kmeans([0, 1, 1, 10, 11, 12], 2)
     array([ 0.66666667, 11.        ])
     """
-    runs = _Runs.of(np.asarray(x))
+    values = np.asarray(x)
+    if values.size == 0 or not np.isfinite(values).all():
+        msg = f"x must be finite values, at least one, not {'none' if values.size == 0 else 'NaN or infinite'}"
+        raise ValueError(msg)
+    if entries < 1:
+        msg = f"entries must be 1 or more, not {entries}"
+        raise ValueError(msg)
+    runs = _Runs.of(values)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(runs.values)) + 1])
     exact = starts.size <= max(FINE, 2 * entries)
     if not exact:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .qtensor import QTensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +110,73 @@ def measure_errors(
         bias=total(error) / size,
         cosine=cosine,
     )
+
+
+def error_frame(
+    layers: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike | QTensor]], channels: int | Sequence[int] | None = None
+) -> pd.DataFrame:
+    """Errors of several layers in one frame: one row for each layer, or for each channel of each.
+
+    Parameters
+    ----------
+    layers
+        Name to reference and result; the result may be a quantized tensor.
+    channels
+        Axis or axes whose elements are compared separately; None compares the tensors as a whole.
+
+    Returns
+    -------
+    frame
+        Columns ``layer``, ``channel`` (with `channels`: its index, in C order), those of `Errors`, and ``saturated``:
+        how many values a quantized tensor's codes do not reach, by more than half a step beyond the last of them;
+        -1 where the result is no affine quantized tensor.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer; or as `measure_errors`, with the name of the layer.
+
+    Examples
+    --------
+    >>> from quant import quantize
+    >>> x = [[0.5, -1.0], [2.0, 30.0]]
+    >>> frame = error_frame({"first": (x, quantize(x, scale=0.125)), "second": (x, x)}, channels=0)
+    >>> frame[["layer", "channel", "max_error", "saturated"]].values.tolist()
+    [['first', 0, 0.0, 0], ['first', 1, 14.125, 1], ['second', 0, 0.0, -1], ['second', 1, 0.0, -1]]
+    """
+    import pandas as pd  # noqa: PLC0415  only where a frame is asked for
+
+    if not layers:
+        msg = "layers must hold at least one pair of tensors, not none"
+        raise ValueError(msg)
+    frames = []
+    for name, (reference, result) in layers.items():
+        real = result.dequantize() if isinstance(result, QTensor) else result
+        try:
+            frame = measure_errors(reference, real, channels).to_frame()
+        except ValueError as error:
+            error.add_note(f"in layer {name!r}")
+            raise
+        frame["saturated"] = _count_saturated(np.asarray(reference), result, channels)
+        frame.insert(0, "layer", name)
+        if channels is not None:
+            frame.insert(1, "channel", np.arange(len(frame)))
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _count_saturated(
+    reference: npt.NDArray[Any], result: npt.ArrayLike | QTensor, channels: int | Sequence[int] | None
+) -> npt.NDArray[np.int64] | int:
+    """Count the values beyond the codes of each channel."""
+    if not isinstance(result, QTensor) or result.code != "affine":
+        return -1
+    zero = result.element_zero_point()
+    whole = np.rint(reference.astype(np.float32) / result.element_scale()).astype(np.float64)
+    whole += 0 if zero is None else zero
+    outside = (whole < result.format.lo) | (whole > result.format.hi)
+    kept = set() if channels is None else {k % outside.ndim for k in np.atleast_1d(channels).tolist()}
+    return np.ravel(outside.sum(axis=tuple(k for k in range(outside.ndim) if k not in kept)))
 
 
 def sqnr_db(reference: npt.ArrayLike, result: npt.ArrayLike) -> float:

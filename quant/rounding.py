@@ -104,7 +104,8 @@ class Stochastic:
     def __call__(self, x: FloatArray) -> FloatArray:
         """Round `x` in C order; integers stay."""
         floor = np.floor(x)
-        fraction = x - floor
+        with np.errstate(invalid="ignore"):  # infinities have no fraction, and stay
+            fraction = x - floor
         return floor + (self._generator.random(x.shape) < fraction)
 
 
@@ -207,7 +208,8 @@ class LfsrStochastic:
     def __call__(self, x: FloatArray) -> FloatArray:
         """Round `x` in C order."""
         floor = np.floor(x)
-        fraction = np.floor((x - floor) * x.dtype.type(1 << self.width)).astype(np.int64)
+        part = np.where(np.isfinite(x), x, 0) - np.where(np.isfinite(x), floor, 0)  # infinities have none, and stay
+        fraction = np.floor(part * x.dtype.type(1 << self.width)).astype(np.int64)
         states = self._register.take(x.size).reshape(x.shape)
         return floor + (fraction + states >= 1 << self.width)
 
@@ -246,6 +248,11 @@ def round_pow2(x: npt.ArrayLike, geometric: bool = False) -> FloatArray:
     rounded : float [...]
         0 or plus or minus a power of two.
 
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+
     Examples
     --------
     >>> round_pow2([3.0, -2.9, 0.7]), round_pow2([3.0, -2.9, 0.7], geometric=True)
@@ -254,6 +261,9 @@ def round_pow2(x: npt.ArrayLike, geometric: bool = False) -> FloatArray:
     values: npt.NDArray[np.floating[Any]] = np.asarray(x)
     if not np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        msg = "x must be finite, not NaN or infinite"
+        raise ValueError(msg)
     mantissa, exponent = np.frexp(values)  # |mantissa| in [0.5, 1)
     fraction = np.abs(mantissa).astype(np.float64)
     up = fraction * fraction > 0.5 if geometric else fraction >= 0.75

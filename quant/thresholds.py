@@ -174,6 +174,8 @@ def least_error_range(values: Float32, weights: Float64 | None, ends: Range, fmt
     ends : [rows]
         Extremes.
     """
+    if not symmetric:  # as the scale will: a range that leaves out 0 has no ends to shrink one by one
+        ends = Range(np.minimum(ends.lo, 0), np.maximum(ends.hi, 0))
     lo, hi = np.empty_like(ends.lo), np.empty_like(ends.hi)
     height = max(1, TILE // values.shape[1])  # rows at once, so that all factors find them in the cache
     for top in range(0, values.shape[0], height):
@@ -350,7 +352,7 @@ def error_curve(
     values = check_tensor(x).reshape(1, -1)
     check_finite(values.min(), values.max())
     parsed = IntFormat.parse(fmt) if isinstance(fmt, str) else fmt
-    bound = float(np.abs(values).max())
+    bound = float(np.abs(values).max()) or 1.0  # zeros are exact under any threshold
     tried = np.linspace(bound / 100, bound, 100) if thresholds is None else np.asarray(thresholds, np.float64)
     if tried.ndim != 1 or tried.size == 0 or not np.all((tried > 0) & np.isfinite(tried)):
         msg = f"thresholds must be a row of positive finite numbers, not {tried}"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from quant.affine import quantize
-from quant.errors import measure_errors, sqnr_db
+from quant.codes import quantize_pow2
+from quant.errors import error_frame, measure_errors, sqnr_db
 
 
 def exact_figures(y: list[int], got: list[int]) -> dict[str, float]:
@@ -102,3 +103,42 @@ def test_importing_and_using_quant_needs_neither_pandas_nor_numba() -> None:
         "sys.exit(any(m in sys.modules for m in ('pandas', 'numba')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
+
+
+def test_a_frame_has_a_row_for_each_channel_of_each_layer() -> None:
+    rng = np.random.default_rng(7)
+    tensors = {
+        name: rng.normal(size=shape).astype(np.float32) for name, shape in {"a": (5, 3, 2), "b": (4, 3, 7)}.items()
+    }
+    results = {
+        name: quantize(x, "int4", "b:1", axes="abc", scale=np.float32(0.2) * np.ones((1, 3, 1)))
+        for name, x in tensors.items()
+    }
+    frame = error_frame({name: (tensors[name], results[name]) for name in tensors}, channels=1)
+    assert frame["layer"].tolist() == ["a"] * 3 + ["b"] * 3
+    assert frame["channel"].tolist() == [0, 1, 2] * 2
+    for row in frame.to_dict("records"):
+        name, channel = str(row["layer"]), int(row["channel"])
+        x, real = tensors[name][:, channel], results[name].dequantize()[:, channel]
+        assert row["sqnr_db"] == pytest.approx(sqnr_db(x, real))
+        assert row["bias"] == pytest.approx(float((real.astype(np.float64) - x).mean()))
+        assert row["saturated"] == sum(not -8.5 <= float(v) / float(np.float32(0.2)) <= 7.5 for v in x.ravel())
+    whole = error_frame({name: (tensors[name], results[name]) for name in tensors})
+    assert whole["saturated"].tolist() == [results["a"].saturated, results["b"].saturated]
+    assert whole["saturated"].tolist() == frame.groupby("layer")["saturated"].sum().tolist()
+    assert list(whole.columns[:2]) == ["layer", "sqnr_db"]
+
+
+def test_saturation_counts_with_a_zero_point_and_knows_where_it_cannot() -> None:
+    x = np.array([-3.0, 0.0, 1.0, 9.0], np.float32)
+    q = quantize(x, "u4", scale=0.5, zero_point=3)
+    frame = error_frame({"zero": (x, q), "plain": (x, x), "powers": (x, quantize_pow2(x))})
+    assert frame["saturated"].tolist() == [q.saturated, -1, -1] == [2, -1, -1]
+
+
+def test_frames_say_which_layer_does_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"^layers must hold at least one pair of tensors, not none$"):
+        error_frame({})
+    with pytest.raises(ValueError, match=r"^reference and result must have one shape") as caught:
+        error_frame({"good": ([1.0], [1.0]), "bad": ([1.0], [1.0, 2.0])})
+    assert caught.value.__notes__ == ["in layer 'bad'"]
