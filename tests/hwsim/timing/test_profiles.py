@@ -185,3 +185,68 @@ def test_bad_combinations_are_one_clear_line(command: Command, arguments: list[s
     assert out == ""
     assert text in err
     assert len(err.strip().splitlines()) == 1
+
+
+MACHINE = """
+name: small
+description: a machine of a test
+source: none
+technology: 45nm-horowitz
+clock_mhz: 250
+array: {rows: 16, columns: 16, dataflow: DATAFLOW}
+accumulator: {bits: 32}
+vector: {lanes: 16}
+memories:
+  activation: {capacity_bytes: 4096}
+  weight: {capacity_bytes: WEIGHT}
+  output: {capacity_bytes: 65536}
+  dram: {type: LPDDR4, bandwidth_gb_per_s: BANDWIDTH, latency_ns: 100}
+"""
+GOOD = {"DATAFLOW": "output_stationary", "WEIGHT": "4096", "BANDWIDTH": "3.2"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments", "text"),
+    [
+        ({"BANDWIDTH": "0"}, [], "memories.dram.bandwidth_gb_per_s must be greater than 0, not 0"),
+        (
+            {"DATAFLOW": "row_stationary"},
+            [],
+            "'weight_stationary' or 'input_stationary', not 'row_stationary'",
+        ),
+        ({"WEIGHT": "16"}, [], "memories.weight.capacity_bytes must hold one tile of gemm, 16 bytes, not 8"),
+        (
+            {},
+            ["--array", "4096x1"],
+            "memories.activation.capacity_bytes must hold one tile of gemm, 4096 bytes, not 2048",
+        ),
+        ({}, ["--gemm", "0x4x4"], "gemm must be MxNxK in positive integers, as in 256x384x1536, not '0x4x4'"),
+        ({}, ["--gemm", "4x-4x4"], "gemm must be MxNxK in positive integers, as in 256x384x1536, not '4x-4x4'"),
+        ({}, ["--dataflow", "rs"], "'rs' is not one of 'os', 'ws', 'is'"),
+    ],
+)  # fmt: skip
+def test_bad_machines_and_sizes_are_one_clear_line(
+    command: Command, tmp_path: Path, fields: dict[str, str], arguments: list[str], text: str
+) -> None:
+    """A zero bandwidth, an unknown dataflow, a buffer too small for a tile: which, and how much it needs."""
+    written = MACHINE
+    for name, value in (GOOD | fields).items():
+        written = written.replace(name, value)
+    path = tmp_path / "small.yaml"
+    path.write_text(written, encoding="utf-8")
+    code, out, err = command("simulate", "--gemm", "64x64x64", "-a", str(path), "--model", "closed", *arguments)
+    assert (code != 0, out) == (True, "")
+    assert text in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--model", "closed"], ["--model", "event"], ["--model", "register"]], ids=str
+)
+def test_json_has_what_a_program_needs(command: Command, arguments: list[str]) -> None:
+    got = json.loads(command("simulate", "--gemm", "32x48x40", "--array", "8x8", "--json", *arguments)[1])
+    names = {"compute_cycles", "stall_cycles", "total_cycles", "utilization", "bound"}
+    assert names | {"dram_read_bytes", "dram_write_bytes"} <= set(got)
+    assert got["total_cycles"] == got["compute_cycles"] + got["stall_cycles"]
+    assert got["compute_cycles"] == 4 * 6 * (40 + 8 + 8 - 2)
+    assert got["utilization"] == pytest.approx(32 * 48 * 40 / (64 * got["total_cycles"]))
