@@ -12,7 +12,7 @@ from quant import Range, Scheme, measure_errors, quantize
 from . import samples
 from .claim import Case, claims_of
 from .samples import Float32
-from .strategies import block_result, gemm_result, textbook
+from .strategies import block_result, gemm_result, result_bytes, textbook
 
 claim = claims_of("static and dynamic")
 
@@ -126,13 +126,10 @@ def activations_shrink(ratios: Mapping[str, float] | None = None) -> list[Case]:
         half = Scheme.model_validate({**textbook("dynamic").model_dump(), "carrier": "fp16"})
 
         def handed_on(scheme: Scheme) -> float:
-            return sum(layer.plan.out.total_dram_bits / 8 for layer in gemm_result(256, 512, 512, scheme).layers)
+            return result_bytes(gemm_result(256, 512, 512, scheme))
 
         static = handed_on(textbook("static"))
-        block = {
-            name: sum(layer.plan.out.total_dram_bits for layer in block_result(name, numerics=False).layers)
-            for name in ("dynamic", "static")
-        }
+        block = {name: result_bytes(block_result(name, numerics=False)) for name in ("dynamic", "static")}
         ratios = {
             "a linear layer, against float32": handed_on(textbook("dynamic")) / static,
             "a linear layer, against float16": handed_on(half) / static,

@@ -87,7 +87,13 @@ def four_times_smaller(ratios: Mapping[str, float] | None = None) -> list[Case]:
 
 def _footprint(result: Result) -> float:
     """Bytes of weights and of the results of all layers."""
-    return sum(layer.plan.weight_bytes + layer.plan.out.total_dram_bits / 8 for layer in result.layers)
+    return sum(layer.plan.weight_bytes for layer in result.layers) + result_bytes(result)
+
+
+def result_bytes(result: Result) -> float:
+    """Bytes of the results of all layers, wherever they wait for their reader: off the chip or on it."""
+    outputs = [layer.plan.out for layer in result.layers]
+    return sum(out.elements * (out.dram_bits or out.kept_bits) for out in outputs) / 8
 
 
 @claim(

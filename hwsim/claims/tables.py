@@ -122,7 +122,7 @@ def strategy_table() -> pd.DataFrame:
                 **_words()[name],
                 "calibration_sequences": strategies.CALIBRATION_SEQUENCES if name == "static" else 0,
                 "weight_bytes": totals["weight_bytes"],
-                "activation_bytes": sum(plan.out.total_dram_bits for plan in plans) / 8,
+                "activation_bytes": strategies.result_bytes(result),
                 **strategies.counts(plans),
                 "sqnr_db": totals["sqnr_db"],
                 "block_sqnr_db": totals["block_sqnr_db"],
