@@ -81,5 +81,9 @@ from .verify import layout_table as layout_table
 from .verify import layouts_for as layouts_for
 from .adaptive import adaptive_round as adaptive_round
 from .adaptive import output_square_error as output_square_error
+from .packing import PACKINGS as PACKINGS
+from .packing import Packing as Packing
+from .packing import pack_codes as pack_codes
+from .packing import unpack_codes as unpack_codes
 from .product import ProductQuantizer as ProductQuantizer
 from .product import ProductTables as ProductTables
