@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -29,6 +29,13 @@ PROFILES = ["hwsim", "scalesim"]
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
 @click.option("--dataflow", type=click.Choice(list(DATAFLOWS)), help="Dataflow instead of the machine's own.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
+@click.option(
+    "--activity",
+    type=click.Choice(["random", "measured"]),
+    default="random",
+    show_default=True,
+    help="Energy of the array for random operands, or by the toggles of the actual ones.",
+)
 @click.option("--model", type=click.Choice(MODELS), help="Time only, by this model.")
 @click.option("--profile", type=click.Choice(PROFILES), help="Time only, counted as another tool reports it.")
 @click.option(
@@ -50,6 +57,7 @@ def simulate(
     array: str | None,
     dataflow: str | None,
     batch: int,
+    activity: Literal["random", "measured"],
     model: Model | None,
     profile: Profile | None,
     timeline: Path | None,
@@ -90,7 +98,13 @@ def simulate(
         return
     with progress(len(network.layers)) as report:
         result = hwsim.simulate(
-            network, scheme, machine, batch=batch, numerics=False if costs_only else None, progress=report
+            network,
+            scheme,
+            machine,
+            batch=batch,
+            numerics=False if costs_only else None,
+            activity=activity,
+            progress=report,
         )
     if csv is not None:
         write_frame(result.to_frame(), csv)
@@ -187,6 +201,7 @@ def _json(result: Result) -> dict[str, Any]:
 def _print(result: Result) -> None:
     import pandas as pd
 
+    from hwsim.cost import clock_warnings, critical_paths
     from reports import frame_table
 
     out = console()
@@ -208,3 +223,5 @@ def _print(result: Result) -> None:
     rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
     rows += [name for name in ("tokens_per_s", "energy_per_token_pj", "traffic_per_token_bytes") if name in totals]
     out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))
+    for lead, text in clock_warnings(critical_paths(result.built, result.accelerator, result.technology)):
+        out.print(f"- {lead}: {text}")

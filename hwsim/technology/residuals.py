@@ -1,7 +1,7 @@
 """Tables of how the laws meet their rows: ``python -m hwsim.technology.residuals [TABLE]``.
 
-Tables: ``laws``, ``failed``, ``composed``, ``activities``, ``calibration``, ``sram``, ``peers``, ``silicon``. Without a
-name all of them. ``docs/technology.md`` holds their output.
+Tables: ``laws``, ``failed``, ``composed``, ``activities``, ``toggles``, ``calibration``, ``sram``, ``peers``,
+``silicon``. Without a name all of them. ``docs/technology.md`` holds their output.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from . import toggles
 from .cost import Cost
 from .laws import Law
 from .memory import sram_law, sram_samples
@@ -176,6 +177,20 @@ def activities() -> Table:
     return ("library", "stimulus", "lowest", "mean", "highest"), found
 
 
+def toggle_law() -> Table:
+    """Energy of the array MACs from the toggles of product and sum, against the simulations."""
+    found = []
+    for name in SIMULATED:
+        rows = toggles.residuals(name)
+        for activity in ACTIVITIES:
+            mine = [(measured, law) for _, stimulus, measured, law in rows if stimulus == activity]
+            errors = [law - measured for measured, law in mine]
+            middle = [f"{sum(values) / len(mine):.3f}" for values in zip(*mine, strict=True)]
+            span = f"{min(errors):+.2f} to {max(errors):+.2f}"
+            found.append((name, f"{toggles.product_weight(name):.3f}", activity, *middle, span))
+    return ("library", "weight of the product", "stimulus", "simulated", "law", "error"), found
+
+
 def peers() -> Table:
     """Our int8 MAC, register and SRAM beside what QKeras, Aladdin and CACTI through hwcomponents give."""
     horowitz, nangate = Technology.load("45nm-horowitz"), Technology.load("45nm-nangate")
@@ -276,6 +291,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "failed": failed,
     "composed": composed,
     "activities": activities,
+    "toggles": toggle_law,
     "calibration": calibration,
     "sram": sram,
     "peers": peers,
