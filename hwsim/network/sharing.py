@@ -82,10 +82,8 @@ def _quantization(plan: Plan) -> Any:
         return None
     if any(isinstance(s, steps.Quantize) and s.at in {"requantizer", "earlier"} for s in made):
         return None
+    # Channels that a layer multiplies in floating point are zeros among its integers: every layer needs the floats.
     if any(isinstance(step, steps.MultiplyOutliers) for step in plan.steps):
-        return None  # every layer needs the floats of the outliers
-    # The channels that a layer multiplies in floating point are zeros among its integers.
-    if any(isinstance(s, steps.ScanRange) and s.finds == "outliers" for s in made):
         return None
     lhs = operands(plan.layer, plan.scheme)[0]
     if lhs.layout is None:

@@ -9,6 +9,7 @@ import hwsim
 import workloads
 from hwsim.network import share
 from hwsim.plan import Plan, Quantize, ScanRange
+from hwsim.timing import closed_form, run_events
 from quant import OperandSpec, Scheme
 from quant.scheme import ActivationPair
 from tests.hwsim.network.graphs import dram_bits, lowered, one_block
@@ -113,3 +114,10 @@ def test_readers_that_want_other_integers_quantize_anew() -> None:
     shared = share(network, lowered(network, scheme, MACHINE))
     scans = [[s.operand for s in plan.steps if isinstance(s, ScanRange)] for plan in shared]
     assert scans == [["lhs"], ["lhs", "rhs"], [], []]
+
+
+def test_the_machine_of_events_writes_the_integers_too() -> None:
+    q = both(BLOCK, "w8a8-dynamic")[1][0]
+    closed, run = closed_form(q, MACHINE), run_events(q, MACHINE)
+    assert (run.read_bits, run.write_bits) == (closed.dram.read_bits, closed.dram.write_bits)
+    assert closed.dram.write_bits == 16 * TOKENS * WIDTH + 8 * TOKENS * WIDTH + 32 * TOKENS
