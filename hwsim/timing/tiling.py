@@ -30,7 +30,7 @@ larger buffer: blocks have sizes that do not depend on the buffers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from hwsim.timing.pace import Pace
     from hwsim.timing.work import Machine, Work
 
-# Sizes of blocks in tiles, each way: 1, 2, 4, ... tiles.
-_BLOCKS = 6
+# Blocks of 1 x 2, 4 x 8, 16 x 32 and 64 x 128 tiles, beside one tile and the whole result.
+_BLOCKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +138,23 @@ def _cheapest(costs: list[Number], tilings: list[Tiling]) -> Tiling:
         better = cost < best
         np.copyto(best, cost, where=better)
         np.copyto(place, np.int8(index), where=better)
-    fields = (
-        "lhs_fetches", "rhs_fetches", "repeats", "fits", "block_rows", "block_columns", "keeps", "parts",
-        "lhs_part_bits", "rhs_part_bits",
-    )  # fmt: skip
-    return Tiling(*(_picked(place, [getattr(tiling, name) for tiling in tilings]) for name in fields))
+    counts = np.bincount(place.ravel(), minlength=len(costs))
+    used = np.flatnonzero(counts).tolist()
+    used.sort(key=lambda index: -int(counts[index]))
+    masks = [place == index for index in used[1:]]
+    chosen = [tilings[index] for index in used]
+    return Tiling(*(_picked(place.shape, masks, [getattr(one, f.name) for one in chosen]) for f in fields(Tiling)))
 
 
-def _picked(place: np.ndarray, options: list[Number]) -> Number:
+def _picked(shape: tuple[int, ...], masks: list[np.ndarray], options: list[Number]) -> Number:
+    """Take the first option, and the others where their masks say."""
     first = options[0]
     if all(option is first or (type(option) is type(first) is int and option == first) for option in options):
         return first
-    picked = np.empty(place.shape)
-    for index, option in enumerate(options):
-        mine = place == index
-        if mine.any():
-            np.copyto(picked, option, where=mine)
+    picked = np.empty(shape)
+    picked[...] = first
+    for mask, option in zip(masks, options[1:], strict=True):
+        np.copyto(picked, option, where=mask)
     return picked
 
 
@@ -185,10 +186,10 @@ def _summing(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Iterator
     longest, depth = work.longest, machine.dot_depth
     # The operand with more bits for each tile of the other is the one to fetch less often.
     tall = work.rhs.total_dram_bits * high >= work.lhs.total_dram_bits * wide
-    blocks = [(high, wide)]
-    for exponent in range(_BLOCKS):
+    blocks = [(high, wide), (1, 1)]
+    for exponent in range(0, 2 * _BLOCKS, 2):
         size = 1 << exponent
-        blocks += [(size, size), (where(tall, 2 * size, size), where(tall, size, 2 * size))]
+        blocks.append((where(tall, 2 * size, size), where(tall, size, 2 * size)))
     for block_rows, block_columns in blocks:
         rows_held, columns_held = minimum(block_rows, high), minimum(block_columns, wide)
         slices = minimum(floor_div(lhs_slices, rows_held), floor_div(rhs_slices, columns_held))
@@ -235,7 +236,7 @@ def _streaming(work: Work, machine: Machine, folds: Folds) -> Iterator[Tiling]:
     yield tiling(tiles, None, waiting, True)
     # Blocks of sums: a chunk of the moving operand by as many tiles as the output buffer then holds.
     slice_bits = minimum(depth, work.k) * moving.sram_bits
-    for exponent in range(8):
+    for exponent in range(0, 2 * _BLOCKS, 2):
         high = minimum(machine.rows * (1 << exponent), length)
         wide = floor_div(sums, high)
         fits = (wide >= 1) & (high * slice_bits <= room.tile_bits)
