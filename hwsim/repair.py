@@ -29,12 +29,14 @@ def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:
     scheme, note
         A scheme that runs and what was done; None if no repair can be expressed.
     """
-    if scheme.activation is None or scheme.weight is None or scheme.weight.code != "affine":
+    if scheme.activation is None or scheme.weight is None:
         return None
     at_fault = {varying.operand for varying in verdict.varying}
     for repair in verdict.repairs:
         if repair.name != "smooth" and not repair.name.startswith("requantize"):
             continue
+        if (repair.name == "smooth" or "rhs" in at_fault) and scheme.weight.code != "affine":
+            continue  # the table and the powers of a code were chosen for its layout
         changes: dict[str, object] = {}
         if repair.name == "smooth":
             changes["smooth"] = Smooth(alpha=1.0).model_dump()
