@@ -1,6 +1,7 @@
 from .accumulator import Accumulator as Accumulator
 from .accumulator import AccumulatorOverflowError as AccumulatorOverflowError
 from .multiply import Statistics as Statistics
+from .order import reduction_order as reduction_order
 from .multiply import matmul as matmul
 from .multiply import measure as measure
 from .encodings import Convertor as Convertor

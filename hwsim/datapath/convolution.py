@@ -46,11 +46,13 @@ def conv2d(
     x_zero: int = 0,
     weight_zero: npt.ArrayLike = 0,
     initial: npt.ArrayLike | None = None,
+    order: npt.ArrayLike | None = None,
 ) -> IntArray:
     """Convolve integer images, each output through its own accumulator.
 
     Zero points are subtracted before the multiplication, and the border is padded with `x_zero`, so that it adds
-    nothing. The reduction is walked with the channel outermost, then the kernel's rows, then its columns.
+    nothing. Unless `order` is given, the reduction is walked with the channel outermost, then the kernel's rows, then
+    its columns.
 
     Parameters
     ----------
@@ -68,6 +70,8 @@ def conv2d(
         Zero point of `weight`.
     initial : int, scalar or [m]
         Start of the accumulators, such as a bias.
+    order : int [c / groups * kh * kw]
+        Order in which the reduction (channel, row, column) is walked, as `reduction_order` makes it of loops.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def conv2d(
     for image, result in zip(images, out, strict=True):
         corrected = _corrected(image, np.asarray(as_integers("x_zero", x_zero, IntFormat(OPERAND_BITS))))
         for top, rows, patches in _patches(corrected, kernels.shape[2:], (height, width), geometry):
-            acc = matmul(patches, columns, accumulator, initial=preload)
+            acc = matmul(patches, columns, accumulator, initial=preload, order=order)
             result[:, :, top : top + rows] = acc.swapaxes(1, 2).reshape(groups, -1, rows, width)
     return out.reshape(images.shape[0], kernels.shape[0], height, width)
 

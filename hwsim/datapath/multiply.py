@@ -47,7 +47,8 @@ def matmul(
     initial : int, broadcast to [..., m, n]
         Start of the registers, such as a bias; 0 if None.
     order : int [k]
-        Order in which the reduction is walked, a permutation of 0..k-1; ascending if None.
+        Order in which the reduction is walked, a permutation of 0..k-1, as `reduction_order` makes it of loops;
+        ascending if None.
     lhs_format, rhs_format
         Formats that the operands must lie in; by default what their dtype holds.
 
