@@ -11,8 +11,12 @@ import numpy.typing as npt
 import pytest
 
 import hwsim
+from hwsim.cost.pricing import price
 from hwsim.execution import Prepared, Samples, prepare
-from hwsim.plan import MultiplyOutliers, Rotate, ScanRange
+from hwsim.plan import EncodePrototypes, MultiplyOutliers, Per, Quantize, Rotate, ScanRange
+from hwsim.simulation import read_plans
+from hwsim.technology import Technology
+from hwsim.timing.cycles import lane_elements
 from quant import Scheme, quantize
 from tests import reference
 from tests.hwsim import exact
@@ -175,3 +179,76 @@ def test_counts_of_a_rotation() -> None:
     assert not any(isinstance(step, Rotate) for step in odd.steps), "an odd reduction has no rotation"
     with pytest.raises(ValueError, match=r"^rotate.block must divide the 12 steps of k of up, not 8$"):
         hwsim.lower(weight_layer(5, 12, 7), Scheme.load("w4a4-quarot").replace(rotate={"block": 8}), machine())
+
+
+def test_a_magnitude_at_the_threshold_is_an_outlier() -> None:
+    layer, lhs = weight_layer(5, 12, 7), outlier_operands()
+    _, _, _, found = run(layer, split_scheme(carrier="fp32", outliers={"threshold": 2.0, "share": 0.5}), lhs)
+    assert found.outlier_channels.tolist() == [3, 7, 8, 10]
+
+
+# ---- time and price ----
+
+
+def test_new_steps_take_slots_of_the_vector_unit_with_each_fetch() -> None:
+    per = {Per.CALL: 1, Per.LHS_FETCH: 3, Per.RHS_FETCH: 5, Per.RHS_STREAM: 7}
+    layer = weight_layer(5, 12, 7)
+    steps = [
+        step
+        for scheme in (split_scheme(), Scheme.load("w4a4-quarot"), Scheme.load("pq"))
+        for step in hwsim.lower(layer, scheme, machine()).steps
+    ]
+    slots = {type(step): lane_elements(step, per) for step in steps}
+    assert slots[MultiplyOutliers] == 5 * 3 * 7
+    assert slots[Rotate] == 3 * 2 * 60
+    assert slots[EncodePrototypes] == 3 * 5 * 3  # pieces of 4
+
+
+@pytest.mark.parametrize("name", ["llm-int8", "w4a4-quarot", "pq", "mxint8", "w4a16-g128", "codebook-16-real"])
+def test_every_scheme_has_time_energy_and_area(name: str) -> None:
+    layer = weight_layer(17, 12, 7)
+    accelerator = machine()
+    technology = Technology.load(accelerator.technology)
+    plan = hwsim.lower(layer, Scheme.load(name), accelerator)
+    built, (result,) = read_plans((plan,), accelerator, technology)
+    assert result.timing.total_cycles > 0
+    assert min(result.low.total_pj, result.energy.total_pj, result.high.total_pj) > 0
+    assert built.total_um2 > 0
+    for step in plan.steps:
+        for action in step.actions:
+            assert price(technology, action.component).area_um2 > 0
+            assert "(" not in str(action.component), "each component has words of its own"
+
+
+def test_a_split_costs_more_than_none() -> None:
+    layer, accelerator = weight_layer(17, 12, 7), machine()
+    technology = Technology.load(accelerator.technology)
+    split, plain = (
+        read_plans((hwsim.lower(layer, scheme, accelerator),), accelerator, technology)
+        for scheme in (split_scheme(), split_scheme(outliers=None))
+    )
+    assert split[0].total_um2 > plain[0].total_um2
+    assert split[1][0].energy.vector_pj > plain[1][0].energy.vector_pj
+    assert split[1][0].timing.total_cycles > plain[1][0].timing.total_cycles
+
+
+def test_a_stochastic_rounding_at_run_time_is_priced_by_its_register() -> None:
+    scheme = Scheme.load("w8a8-dynamic")
+    free = scheme.replace(activation__rounding="stochastic", activation__seed=3)
+    text = "random_bits must be given for stochastic rounding of lhs at run time, not None"
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        hwsim.lower(weight_layer(), free, machine())
+    plan = hwsim.lower(weight_layer(), free.replace(activation__random_bits=8), machine())
+    quantize = next(step for step in plan.steps if isinstance(step, Quantize))
+    assert [(a.component.kind, a.component.arguments, a.count) for a in quantize.actions] == [
+        ("quantizer", ("fp16", 8), 55),
+        ("rounder", ("stochastic", 16, 8), 55),
+    ]
+
+
+def test_zero_points_that_change_within_a_partial_sum_are_refused() -> None:
+    scheme = Scheme.load("w8a8-dynamic").replace(weight__symmetric=False, weight__zero_layout="k:4,n:1")
+    text = "zero_layout of rhs of up must not change within a partial sum, not k:4,n:1 with scales n:1"
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        hwsim.lower(weight_layer(), scheme, machine())
+    hwsim.lower(weight_layer(), scheme.replace(weight__layout="k:2,n:1"), machine())
