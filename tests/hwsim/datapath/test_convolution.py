@@ -92,15 +92,17 @@ def test_a_depthwise_convolution_is_as_many_convolutions_of_one_channel() -> Non
         np.testing.assert_array_equal(got[:, c : c + 1], want)
 
 
-def test_the_patch_matrix_is_never_whole_in_memory() -> None:
+@pytest.mark.parametrize("accumulator", [Accumulator(), Accumulator(10, Overflow.SATURATE)], ids=str)
+def test_the_patch_matrix_is_never_whole_in_memory(accumulator: Accumulator) -> None:
     x, w = np.ones((1, 64, 224, 224), np.int8), np.ones((8, 64, 3, 3), np.int8)
+    x[0, 0, 0, 0] = 100
     tracemalloc.start()
-    out = conv2d(x, w, pads=(1, 1, 1, 1))
+    out = conv2d(x, w, accumulator, pads=(1, 1, 1, 1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < out.nbytes + 64 * 2**20
-    assert out[0, 0, 5, 5] == 576
-    assert out[0, 0, 0, 0] == 256
+    assert out[0, 0, 5, 5] == min(576, accumulator.range[1])
+    assert out[0, 0, 0, 0] == 256 + 99
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,40 @@ def test_pairs_saturate_as_vpmaddubsw_does() -> None:
     assert matmul(lhs, rhs, accumulator)[0, 0] == 3 * 32767
 
 
+def test_sixteen_bit_accumulation_is_that_of_fbgemm() -> None:
+    """Hold to ``matmul_u8i8acc16_ref`` of FBGEMM (``src/RefImplementations.cc``), written out again."""
+    rng = np.random.default_rng(7)
+    m, k, n, block = 3, 50, 5, 8
+    lhs, rhs = rng.integers(0, 256, (m, k)).astype(np.uint8), rng.integers(-128, 128, (k, n)).astype(np.int8)
+
+    def sixteen(value: int) -> int:
+        return min(max(value, -32768), 32767)
+
+    want = np.zeros((m, n), int)
+    for i in range(m):
+        for j in range(n):
+            total = 0
+            for first in range(0, k, block):
+                inner = 0
+                for p in range(first, min(first + block, k), 2):
+                    pair = sum(int(lhs[i, q]) * int(rhs[q, j]) for q in (p, p + 1))
+                    inner = sixteen(inner + sixteen(pair))
+                total += inner
+            want[i, j] = total
+    accumulator = Accumulator(16, SATURATE, dot_depth=2, tree_bits=16, spill_steps=block // 2)
+    np.testing.assert_array_equal(matmul(lhs, rhs, accumulator), want)
+    assert not np.array_equal(want, matmul(lhs, rhs))
+
+
+def test_partial_sums_of_gemmini_never_leave_their_twenty_bits() -> None:
+    # Its default array has 16 rows, int20 between them and int32 below (``Configs.scala``).
+    lhs, rhs = np.full((2, 100), -128, np.int8), np.full((100, 3), -128, np.int8)
+    accumulator = Accumulator(20, TRAP, spill_steps=16)
+    np.testing.assert_array_equal(matmul(lhs, rhs, accumulator), matmul(lhs, rhs))
+    with pytest.raises(AccumulatorOverflowError):
+        matmul(lhs, rhs, Accumulator(20, TRAP, spill_steps=32))
+
+
 def test_the_final_saturation_rounds_once() -> None:
     lhs = np.full((1, 40_000), 127, np.int8)
     rhs = np.full((40_000, 1), 127, np.int8)
