@@ -141,6 +141,35 @@ class Calibration:
         return Factor(middle, low, high, f"{kind} {measure} x ratio {middle:.3g} of {', '.join(lenders)}")
 
 
+# No published number at a node of 2 to 250 nm is so far from a synthesised one; a wrong prefix is 1000 times off.
+_FARTHEST = 100.0
+
+
+def require_units(node: Node, where: str) -> None:
+    """Check that a user's anchors are of the size of the library's own numbers, which a wrong unit is not.
+
+    Raises
+    ------
+    ValueError
+        If one is more than 100 times larger or smaller, or the library has nothing to compare it with.
+    """
+    try:
+        library = Library.load(node.library)
+        calibration = Calibration(node, library)
+        for i, anchor in enumerate(node.anchors):
+            units: tuple[tuple[Measure, str], ...] = (("energy", "energy_pj"), ("area", "area_um2"))
+            for measure, field in units:
+                published = getattr(anchor, field)
+                for pin in calibration.pins(anchor.kind, measure):
+                    if published == pin.published and not 1 / _FARTHEST <= pin.ratio <= _FARTHEST:
+                        raise ValueError(
+                            f"anchors.{i}.{field} must be within {_FARTHEST:g} times of the {pin.synthesised:.3g} of "
+                            f"{node.library}, not {published:g}; its unit may be another"
+                        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
 def _labels(pins: tuple[Pin, ...]) -> str:
     return ", ".join(p.label for p in pins)
 

@@ -6,8 +6,9 @@ import functools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from quant.documents import Document
 
 from . import tables
 
@@ -28,11 +29,7 @@ Confidence = Literal["high", "medium", "low"]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Sourced(_Model):
+class Sourced(Document):
     """Where a number comes from; a source is never optional."""
 
     source: Text
@@ -54,18 +51,18 @@ class Anchor(Sourced):
     @model_validator(mode="after")
     def _whole(self) -> Anchor:
         if self.energy_pj is None and self.area_um2 is None:
-            raise ValueError("an anchor must have energy_pj or area_um2")
+            raise ValueError("must have energy_pj or area_um2")
         is_float = self.kind in ("float_add", "float_mul")
         if is_float and self.format is None:
-            raise ValueError(f"an anchor of kind {self.kind} must have a format")
+            raise ValueError(f"must have a format, being of kind {self.kind}")
         if not is_float and self.a_bits is None:
-            raise ValueError(f"an anchor of kind {self.kind} must have a_bits")
+            raise ValueError(f"must have a_bits, being of kind {self.kind}")
         if self.kind in ("multiplier", "shifter") and self.b_bits is None:
-            raise ValueError(f"an anchor of kind {self.kind} must have b_bits")
+            raise ValueError(f"must have b_bits, being of kind {self.kind}")
         return self
 
 
-class Borrow(_Model):
+class Borrow(Document):
     """Which kinds' ratios of published to synthesised stand in for a kind without an anchor.
 
     ``library`` stands for a ratio of 1, the synthesised number itself.
@@ -76,7 +73,7 @@ class Borrow(_Model):
     reason: Text
 
 
-class Band(_Model):
+class Band(Document):
     """Factors on a nominal energy that the disagreement of sources supports."""
 
     low: Annotated[float, Field(gt=0, le=1)]
@@ -94,7 +91,7 @@ class Range(Sourced):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low <= self.nominal <= self.high:
-            raise ValueError(f"low <= nominal <= high must hold, not {self.low}, {self.nominal}, {self.high}")
+            raise ValueError(f"must have low <= nominal <= high, not {self.low}, {self.nominal}, {self.high}")
         return self
 
 
@@ -106,7 +103,7 @@ class SramPoint(Sourced):
     read_pj: Positive
 
 
-class Sram(_Model):
+class Sram(Document):
     """The SRAM of a node: a family of measured or modelled macros, published points, leakage.
 
     `family` names rows of ``sram.csv`` whose law gives the dependence on capacity, width and operation; `points`
@@ -127,7 +124,7 @@ class Sram(_Model):
     def _known(cls, family: str) -> str:
         known = tables.document("sram_families")
         if family not in known:
-            raise ValueError(f"family must be one of {', '.join(known)}")
+            raise ValueError(f"must be one of {', '.join(known)}, not {family!r}")
         return family
 
     @model_validator(mode="after")
@@ -139,7 +136,7 @@ class Sram(_Model):
         return self
 
 
-class Node(_Model):
+class Node(Document):
     """A technology node.
 
     `synthesised` nodes take the library's laws as they are; others have anchors, and ratios to them for the rest.
@@ -152,22 +149,12 @@ class Node(_Model):
     library: Text
     synthesised: bool = False
     anchors: tuple[Anchor, ...] = ()
-    borrow: dict[Kind, Borrow] = {}
+    borrow: dict[Kind, Borrow] = Field(default_factory=dict)
     band: Band
     leakage_uw_per_um2: Range | None = None
     wire_pj_per_bit_mm: Range | None = None
     sram: Sram | None = None
     caveats: tuple[str, ...] = ()
-
-
-def _summary(error: ValidationError, where: str) -> str:
-    lines = []
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"]) or "top level"
-        shown = item["input"]
-        value = f", not {shown!r}" if isinstance(shown, (str, int, float)) else ""
-        lines.append(f"{where}: {place}: {item['msg']}{value}")
-    return "\n".join(lines)
 
 
 def parse_node(data: Any, where: str) -> Node:
@@ -176,12 +163,11 @@ def parse_node(data: Any, where: str) -> Node:
     Raises
     ------
     ValueError
-        One line a wrong field, with `where`, the field and the rule.
+        One line with `where` and, for each wrong field, its name, the rule and the value.
     """
-    try:
-        return Node.model_validate(data)
-    except ValidationError as error:
-        raise ValueError(_summary(error, where)) from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} must be a YAML mapping of fields, not {type(data).__name__}")
+    return Node.from_fields(data, where)
 
 
 def load_node(name: str | Path) -> Node:
@@ -191,16 +177,15 @@ def load_node(name: str | Path) -> Node:
     ------
     ValueError
         If the name is unknown or the file is not a valid node.
+    OSError
+        If the file can not be read.
     """
     text = str(name)
     if isinstance(name, Path) or text.endswith((".yaml", ".yml")):
-        try:
-            data = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{name}: not YAML: {error}") from None
-        return parse_node(data, text)
-    if text not in technology_names():
-        raise ValueError(f"technology must be one of {', '.join(technology_names())} or a YAML file, not {text!r}")
+        return Node.from_yaml(Path(name).read_text(encoding="utf-8"), text)
+    names = technology_names()
+    if text not in names:
+        raise ValueError(f"technology must be one of {', '.join(names)} or a YAML file, not {text!r}")
     return _shipped(text)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import memory, stillmaker
 from .bibliography import entries
+from .calibration import require_units
 from .columns import cached
 from .cost import Number, Spread
 from .lookups import Lookups
@@ -58,10 +59,11 @@ class Technology(Lookups):
         # Technologies do not change, so that the shipped ones are shared with what they remember.
         key = (cls, str(name))
         if key not in _SHIPPED:
-            loaded = cls(load_node(name))
+            node = load_node(name)
             if name not in technology_names():
-                return loaded
-            _SHIPPED[key] = loaded
+                require_units(node, str(name))
+                return cls(node)
+            _SHIPPED[key] = cls(node)
         return _SHIPPED[key]
 
     @property
