@@ -10,7 +10,7 @@ import numpy.typing as npt
 from quant.formats import FloatArray, IntArray, IntFormat
 
 from .encodings import Encoding, RealScale, ScalePair
-from .recording import FLOAT32, call
+from .recording import FLOAT32, FLOAT64, call
 
 Elements = Any
 """Accumulators and what becomes of them: int64 arrays, or the `Term` of one element that is being recorded."""
@@ -53,24 +53,24 @@ def _check(rounded: FloatArray, scale: FloatArray) -> None:
 
 def float64_away(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float64 and round ties away from zero, equation (31)."""
-    product = acc.astype(np.float64) * _real(encoding)
+    product = acc.astype(np.float64) * _real(encoding, FLOAT64)
     return _integers(round_away(product)) + zero_point
 
 
 def float32_even(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float32, round ties to even, then add the zero point, equation (32)."""
-    product = acc.astype(np.float32) * _real(encoding)
+    product = acc.astype(np.float32) * _real(encoding, FLOAT32)
     return _integers(np.rint(product)) + zero_point
 
 
 def float32_zero_point_first(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float32, add the zero point in float32, round ties to even, equation (33)."""
-    return _integers(np.rint(acc.astype(np.float32) * _real(encoding) + zero_point.astype(np.float32)))
+    return _integers(np.rint(acc.astype(np.float32) * _real(encoding, FLOAT32) + zero_point.astype(np.float32)))
 
 
 def float64_zero_point_first(acc: Elements, encoding: Encoding, zero_point: IntArray, _: FloatArray | None) -> Elements:
     """Multiply in float64, add the zero point, round ties to even, equation (33)."""
-    return _integers(np.rint(acc.astype(np.float64) * _real(encoding) + zero_point))
+    return _integers(np.rint(acc.astype(np.float64) * _real(encoding, FLOAT64) + zero_point))
 
 
 def float32_real_bias(acc: Elements, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> Elements:
@@ -78,7 +78,7 @@ def float32_real_bias(acc: Elements, encoding: Encoding, zero_point: IntArray, b
     total = acc.astype(np.float32)
     if bias is not None:
         total = total + bias.astype(np.float32)
-    return _integers(np.rint(total * _real(encoding))) + zero_point
+    return _integers(np.rint(total * _real(encoding, FLOAT32))) + zero_point
 
 
 def two_scales(acc: Elements, encoding: Encoding, zero_point: IntArray, bias: FloatArray | None) -> Elements:
@@ -86,12 +86,13 @@ def two_scales(acc: Elements, encoding: Encoding, zero_point: IntArray, bias: Fl
     if not isinstance(encoding, ScalePair):
         msg = f"encoding must be a ScalePair, not {type(encoding).__name__}"
         raise TypeError(msg)
-    columns = acc.astype(np.float32) * encoding.columns
+    rows = _typed(encoding.rows, FLOAT32)
+    columns = acc.astype(np.float32) * _typed(encoding.columns, FLOAT32)
     if bias is None:
-        return _integers(np.rint(columns * encoding.rows)) + zero_point
-    fused = call("fused_multiply_add", FLOAT32, encoding.rows, columns, bias)
+        return _integers(np.rint(columns * rows)) + zero_point
+    fused = call("fused_multiply_add", FLOAT32, rows, columns, bias)
     if fused is None:
-        return _integers(np.rint(fused_multiply_add(encoding.rows, columns, bias))) + zero_point
+        return _integers(np.rint(fused_multiply_add(rows, columns, bias))) + zero_point
     return _integers(np.rint(fused)) + zero_point
 
 
@@ -134,11 +135,19 @@ def multiply_add_to_odd(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) ->
     return np.where((error != 0) & even & np.isfinite(total), np.nextafter(total, toward), total)
 
 
-def _real(encoding: Encoding) -> FloatArray:
+def _real(encoding: Encoding, dtype: np.dtype[Any]) -> FloatArray:
     if not isinstance(encoding, RealScale):
         msg = f"encoding must be a RealScale, not {type(encoding).__name__}"
         raise TypeError(msg)
-    return encoding.value
+    return _typed(encoding.value, dtype)
+
+
+def _typed(scale: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    """Refuse a scale of another precision: the product would be computed in that of the wider."""
+    if scale.dtype != dtype:
+        msg = f"encoding must hold {dtype}, not {scale.dtype}"
+        raise TypeError(msg)
+    return scale
 
 
 def _integers(x: Elements) -> Elements:

@@ -20,7 +20,7 @@ _CHUNK = 1 << 14
 
 LARGE = 1 << 20
 """Elements from which a compiled loop pays for loading numba."""
-SOME = 1 << 14
+SOME = 1 << 18
 """Elements from which it pays once numba is there."""
 
 _INT8 = IntFormat(8)
@@ -274,12 +274,19 @@ def _spread(name: str, x: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArr
 
 
 def _checked_encoding(encoding: Encoding, shape: tuple[int, ...]) -> Encoding:
-    """Check that the numbers of an encoding broadcast to the accumulators; keep them small."""
+    """Check that the numbers of an encoding broadcast to the accumulators; keep them small.
+
+    Integers become int64: narrower ones would be shifted, and lost, in their own width.
+    """
+    integer = isinstance(encoding, (FixedPoint, Convertor))
 
     def check(x: Any) -> npt.NDArray[Any]:
         array = np.asarray(x)
+        if array.dtype.kind not in ("iu" if integer else "f"):
+            msg = f"encoding must hold {'integers' if integer else 'floats'}, not {array.dtype}"
+            raise TypeError(msg)
         _spread("scale", array, shape)
-        return array
+        return array.astype(np.int64, copy=False) if integer else array
 
     return _each(encoding, check)
 

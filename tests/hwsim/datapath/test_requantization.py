@@ -13,6 +13,7 @@ from hwsim.datapath import (
     PROFILES,
     Convertor,
     FixedPoint,
+    RealScale,
     ScalePair,
     activation_clamp,
     multiplier_profile,
@@ -142,6 +143,16 @@ def test_encodings_can_be_given_in_place_of_scales() -> None:
     acc = np.arange(-50, 50)
     encoding = quantized_multiplier(np.array(0.3))
     np.testing.assert_array_equal(requantize(acc, encoding), requantize(acc, 0.3))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint16, np.int64])
+@pytest.mark.parametrize("name", ["gemmlowp-double", "tflite-single", "multiply-even", "tflite-int16"])
+def test_encodings_of_any_integer_type_mean_the_same(name: str, dtype: type) -> None:
+    acc, multiplier = np.arange(-50, 50) * 997, 1288490189
+    encoding = FixedPoint(np.array(multiplier, np.int32), np.array(8, dtype), 32)
+    got = requantize(acc, encoding, profile=name, output="int16")
+    exact = Fraction(multiplier, 2**31) / 2**8
+    assert got.tolist() == [reference.requantize(int(a), exact, 0, name) for a in acc]
 
 
 @settings(max_examples=200, deadline=None)
@@ -290,6 +301,27 @@ ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "encoding must be a FixedPoint of 32 bits, not FixedPoint(16)",
     ),
+    (
+        {"scale": FixedPoint(np.array(3.0), np.array(0), 32)},
+        TypeError,
+        "encoding must hold integers, not float64",
+    ),
+    (
+        {"scale": RealScale(np.array(0.1)), "profile": "float32-even"},
+        TypeError,
+        "encoding must hold float32, not float64",
+    ),
+    (
+        {"scale": RealScale(np.array(0.1, np.float32)), "profile": "float64-away"},
+        TypeError,
+        "encoding must hold float64, not float32",
+    ),
+    (
+        {"scale": ScalePair(np.ones(1), np.ones(1, np.float32)), "profile": "cutlass-two-scales"},
+        TypeError,
+        "encoding must hold float32, not float64",
+    ),
+    ({"scale": RealScale(np.array(1))}, TypeError, "encoding must hold floats, not int64"),
 ]
 
 
