@@ -58,7 +58,11 @@ def scale_at(q: QTensor, index: Index) -> Fraction:
 
 
 def zero_at(q: QTensor, index: Index) -> int:
-    return 0 if q.zero_point is None else int(q.zero_point[block_at(q, 0, index)])
+    if q.zero_point is None:
+        return 0
+    layout = q.zero_layout or q.layout
+    blocks = layout.levels[0].block_size(layout.axes)
+    return int(q.zero_point[tuple(0 if b == -1 else i // b for i, b in zip(index, blocks, strict=True))])
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ INTEGER_SCHEMES = (
     "w8a8-smoothquant",
     "pow2",
     "codebook-16",
+    "tflite-int8",
+    "onnx-qdq-u8s8",
+    "tensorrt-int8",
 )
 LAYERS = {
     "weights": weight_layer(),
@@ -62,6 +65,9 @@ EXTRA_SCHEMES = {
     "asymmetric both, dynamic": asymmetric(),
     "groups of 4": grouped(),
     "groups of 4 with zero points": grouped(weight__symmetric=False, activation__symmetric=False),
+    "groups of 4, one zero point": grouped(
+        weight__symmetric=False, weight__zero_layout="per_channel", activation__symmetric=False
+    ),
     "groups of 4, static": Scheme.load("w8a8-asym-act").replace(name="static groups", weight__layout="group:4"),
     "static, zero points by adders": Scheme.load("w8a8-asym-weight").replace(zero_point_sums="adders"),
     "static, multiplied once": Scheme.load("w8a8-static").replace(requantization="multiply-even"),
