@@ -128,6 +128,7 @@ class LayerResult:
             "dram_read_bytes": timing.dram.read_bits / 8,
             "dram_write_bytes": timing.dram.write_bits / 8,
             "traffic_bytes": timing.dram.total_bits / 8,
+            "kept_bytes": plan.kept_bytes,
         }
 
 

@@ -62,6 +62,8 @@ class Stored:
         text = f"{self.elements:,} x {self.dram_bits} bits in DRAM"
         if self.overhead_bits:
             text += f" and {self.overhead_bits:,} of scales, zero points and tables"
+        if self.kept_bits:
+            text = f"{text}, and stays" if self.dram_bits else f"{self.elements:,} x {self.kept_bits} bits that stay"
         return f"{text}, {self.sram_bits} on chip"
 
     @property
@@ -158,6 +160,10 @@ class Plan:
         for step in self.steps:
             counts = ", ".join(f"{a.count:,} x {a.component}" for a in step.actions) or "no extra hardware"
             lines.append(f"  {type(step).__name__}{_where(step)}: {counts}")
+        if self.shared is not None:
+            lines.append(f"  integers of lhs for others: {self.shared}")
+        if self.kept_bytes:
+            lines.append(f"  tensors between layers: {self.kept_bytes:,} bytes of the activation buffer")
         return "\n".join(lines)
 
 

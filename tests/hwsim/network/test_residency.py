@@ -194,3 +194,22 @@ def test_tiles_get_the_room_that_kept_tensors_leave(scheme: str) -> None:
         needs = dataclasses.replace(plan, kept_bytes=accelerator.memories.activation.capacity_bytes)
         with pytest.raises(ValueError, match=r"^memories\.activation\.capacity_bytes must hold one tile of "):
             closed_form(needs, accelerator)
+
+
+def test_a_plan_says_what_stays() -> None:
+    network, accelerator = chain(), machine()
+    plans = keep(network, lowered(network, "w8a8-static", accelerator), accelerator)
+    taken = [48 * 64, 2 * 48 * 64, 48 * 64 + 48 * 48]
+    assert [plan.kept_bytes for plan in plans] == taken
+    up, side, _ = (str(plan).splitlines() for plan in plans)
+    assert up[-1] == "  tensors between layers: 3,072 bytes of the activation buffer"
+    assert "  out: 3,072 x 8 bits that stay, 8 on chip" in up
+    assert "  lhs: 3,072 x 8 bits that stay, 8 on chip" in side
+    frame = hwsim.simulate(network, "w8a8-static", accelerator).to_frame()
+    assert frame["kept_bytes"].tolist() == taken
+    q = share(NETWORKS["block"], lowered(NETWORKS["block"], "w8a8-dynamic", accelerator))[0]
+    scales = 32 * 256
+    stored = f"98,304 x 8 bits in DRAM and {scales:,} of scales, zero points and tables, 8 on chip"
+    assert str(q).splitlines()[-1] == f"  integers of lhs for others: {stored}"
+    q = keep(NETWORKS["block"], lowered(NETWORKS["block"], "w8a8-dynamic", accelerator), accelerator)[0]
+    assert "  lhs: 98,304 x 16 bits in DRAM, and stays, 8 on chip" in str(q)
