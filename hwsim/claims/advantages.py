@@ -10,8 +10,8 @@ from hwsim.technology import Technology
 from quant import Scheme
 
 from .claim import Case, claims_of
-from .roundings import NODE
-from .strategies import gemm_result
+from .rounding_modes import NODE
+from .textbook import gemm_result
 
 claim = claims_of("advantages")
 

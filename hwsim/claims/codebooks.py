@@ -27,7 +27,7 @@ from quant import (
 from . import samples
 from .claim import Case, claims_of
 from .linear import USABLE_DB
-from .roundings import NODE
+from .rounding_modes import NODE
 from .samples import Float32
 
 claim = claims_of("codes")

@@ -2,164 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from hwsim.technology import Cost, Technology
-from quant import (
-    LfsrStochastic,
-    Rounding,
-    Stochastic,
-    adaptive_round,
-    quantize,
-    round_geometric,
-    round_pow2,
-    round_values,
-)
+from hwsim.technology import Technology
+from quant import Rounding, adaptive_round, quantize, round_geometric, round_pow2
 from quant.adaptive import output_square_error
 
 from . import samples
 from .claim import Case, claims_of
+from .rounding_modes import DOT, MODES, NODE, Measured, Rounder, fixed, hardware, measure, measured, software_ns, steps
 from .samples import Float32
 
 claim = claims_of("rounding")
 
-Rounder = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]
-
-DOT = 1024
-"""Values summed for the error of a sum."""
-DROPPED_BITS, KEPT_BITS = 16, 8
-"""Bits below and above the cut, for hardware."""
-NODE = "45nm-horowitz"
 BIAS_LIMIT, SQUARE_LIMIT = 0.02, 2.1
 """Good: bias below this many steps, and square error at most so many times that of rounding to nearest."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One rounding, in software and in hardware.
-
-    Parameters
-    ----------
-    name
-        Row of the table.
-    make
-        Gives a fresh rounder, seeded where it is random.
-    logic
-        What hardware adds to cut `DROPPED_BITS` bits off; None where no component model says.
-    adders, random_bits
-        What the notes' table counts: adders and random bits for each value.
-    """
-
-    name: str
-    make: Callable[[], Rounder]
-    logic: Callable[[Technology], Cost | None]
-    adders: int
-    random_bits: int
-
-
-def _fixed(rounding: Rounding) -> Callable[[], Rounder]:
-    return lambda: functools.partial(round_values, rounding=rounding)
-
-
-def _nothing(_: Technology) -> Cost | None:
-    return None
-
-
-MODES = (
-    Mode("floor", _fixed(Rounding.DOWN), _nothing, 0, 0),
-    Mode("ceil", _fixed(Rounding.UP), lambda node: node.adder(KEPT_BITS), 1, 0),
-    Mode("toward zero", _fixed(Rounding.TOWARD_ZERO), lambda node: node.adder(KEPT_BITS), 1, 0),
-    Mode("nearest, ties up", _fixed(Rounding.HALF_UP), lambda node: node.adder(KEPT_BITS), 1, 0),
-    Mode("nearest, ties away", _fixed(Rounding.HALF_AWAY), lambda node: node.adder(KEPT_BITS), 1, 0),
-    Mode(
-        "nearest, ties to even",
-        _fixed(Rounding.HALF_EVEN),
-        lambda node: node.adder(KEPT_BITS) + node.comparator(DROPPED_BITS),
-        1,
-        0,
-    ),
-    Mode(
-        "stochastic, LFSR of 16 bits",
-        lambda: LfsrStochastic(DROPPED_BITS, samples.SEED),
-        lambda node: node.adder(KEPT_BITS + DROPPED_BITS) + node.lfsr(DROPPED_BITS),
-        1,
-        DROPPED_BITS,
-    ),
-    Mode(
-        "stochastic, LFSR of 4 bits",
-        lambda: LfsrStochastic(4, samples.SEED),
-        lambda node: node.adder(KEPT_BITS + 4) + node.lfsr(4),
-        1,
-        4,
-    ),
-    Mode("stochastic, ideal", lambda: Stochastic(samples.SEED), _nothing, 1, 53),
-    Mode("logarithmic, geometric mean", lambda: round_geometric, _nothing, 0, 0),
-)
-_HAS_NO_MODEL = {"stochastic, ideal", "logarithmic, geometric mean"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Errors of one rounding, in steps, on positive values of many steps."""
-
-    bias: float
-    signed_bias: float
-    mean_square: float
-    sum_bias: float
-    sum_spread: float
-
-
-def measure(rounder: Callable[[], Rounder], x: Float32) -> Measured:
-    """Round values, their mirror images, and sums of `DOT` of them.
-
-    Parameters
-    ----------
-    x : float32 [n]
-        Positive values in steps; n a multiple of `DOT`.
-    """
-    error = rounder()(x).astype(np.float64) - x
-    mixed = x * np.where(np.arange(x.size) % 2, 1, -1).astype(np.float32)
-    signed = rounder()(mixed).astype(np.float64) - mixed
-    sums = error.reshape(-1, DOT).sum(axis=1)
-    return Measured(
-        float(error.mean()), float(signed.mean()), float(np.square(error).mean()), float(sums.mean()), float(sums.std())
-    )
-
-
-@functools.cache
-def steps() -> Float32:
-    """Positive values of 0 to 100 steps, 512 sums of `DOT`."""
-    return np.random.default_rng(samples.SEED).uniform(0, 100, 512 * DOT).astype(np.float32)
-
-
-@functools.cache
-def measured() -> dict[str, Measured]:
-    """Errors of every mode on `steps`."""
-    return {mode.name: measure(mode.make, steps()) for mode in MODES}
-
-
-def software_ns(modes: Mapping[str, Callable[[], Rounder]], size: int = 1 << 14, repeats: int = 15) -> dict[str, float]:
-    """Time roundings in this process: processor time a value, in turns and warm, the best of several."""
-    x = samples.uniform(size) * np.float32(100)
-    best = dict.fromkeys(modes, math.inf)
-    names = list(modes)
-    for turn in range(repeats):
-        # Each goes first once in a while: what ran before leaves its traces in caches and in the allocator.
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            rounder = modes[name]()
-            rounder(x)
-            start = time.process_time_ns()
-            for _ in range(4):
-                rounder(x)
-            best[name] = min(best[name], (time.process_time_ns() - start) / (4 * size))
-    return best
 
 
 def _is_good(found: Measured, nearest: Measured) -> bool:
@@ -184,7 +44,7 @@ def nearest_is_good(x: Float32 | None = None, grid: Float32 | None = None) -> li
     cases = []
     for rounding, ties in ((Rounding.HALF_EVEN, "to even"), (Rounding.HALF_AWAY, "away"), (Rounding.HALF_UP, "up")):
         for data, where in ((values, "rare"), (halves, "common")):
-            found = measure(_fixed(rounding), data)
+            found = measure(fixed(rounding), data)
             cases.append(
                 Case(f"ties are {where} and go {ties}", found.bias, "steps of bias", abs(found.bias) < BIAS_LIMIT)
             )
@@ -193,7 +53,7 @@ def nearest_is_good(x: Float32 | None = None, grid: Float32 | None = None) -> li
 
 def _poor(mode: Rounding, x: Float32 | None) -> list[Case]:
     values = steps() if x is None else x
-    found, nearest = measure(_fixed(mode), values), measure(_fixed(Rounding.HALF_EVEN), values)
+    found, nearest = measure(fixed(mode), values), measure(fixed(Rounding.HALF_EVEN), values)
     ratio = found.mean_square / nearest.mean_square if nearest.mean_square else 1.0
     return [
         Case("biases are compared", found.bias, "steps of bias", abs(found.bias) >= BIAS_LIMIT),
@@ -242,15 +102,6 @@ def floor_is_fastest(
 _SOFTWARE = ("floor", "ceil", "nearest, ties to even", "stochastic, ideal", "logarithmic, geometric mean")
 
 
-def hardware(mode: Mode, node: str = NODE) -> tuple[float, float]:
-    """Energy (pJ) and area (um2) of the logic of a rounding; NaN where there is no model of it."""
-    if mode.name in _HAS_NO_MODEL:
-        return math.nan, math.nan
-    cost = mode.logic(Technology.load(node))
-    # No logic at all: the low bits' wires end here.
-    return (0.0, 0.0) if cost is None else (float(cost.energy_pj), float(cost.area_um2))
-
-
 @claim(
     "N13",
     "N16",
@@ -287,7 +138,7 @@ def geometric_is_near(tensors: Mapping[str, Float32] | None = None) -> list[Case
     given = tensors or {"values take many steps": steps(), "values take few steps": steps() * np.float32(0.03)}
     cases = []
     for name, x in given.items():
-        found, nearest = measure(lambda: round_geometric, x), measure(_fixed(Rounding.HALF_EVEN), x)
+        found, nearest = measure(lambda: round_geometric, x), measure(fixed(Rounding.HALF_EVEN), x)
         ratio = found.mean_square / nearest.mean_square
         cases.append(Case(name, ratio, f"x the square error, bias {found.bias:+.3f}", ratio < 1.1))
     return cases

@@ -12,7 +12,7 @@ from quant import Range, Scheme, measure_errors, quantize
 from . import samples
 from .claim import Case, claims_of
 from .samples import Float32
-from .strategies import block_result, gemm_result, result_bytes, textbook
+from .textbook import block_result, gemm_result, result_bytes, textbook
 
 claim = claims_of("static and dynamic")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.plan import Plan
 
-from . import roundings, strategies, training, zero_points
+from . import rounding_modes, strategies, textbook, training, zero_points
 from .claim import NotMeasuredError
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def rounding_table(*, timed: bool = True) -> pd.DataFrame:
     """
     import pandas as pd  # noqa: PLC0415  only where a frame is asked for
 
-    errors = roundings.measured()
-    times = roundings.software_ns({mode.name: mode.make for mode in roundings.MODES}) if timed else {}
+    errors = rounding_modes.measured()
+    times = rounding_modes.software_ns({mode.name: mode.make for mode in rounding_modes.MODES}) if timed else {}
     rows = []
-    for mode in roundings.MODES:
+    for mode in rounding_modes.MODES:
         found = errors[mode.name]
-        energy, area = roundings.hardware(mode)
+        energy, area = rounding_modes.hardware(mode)
         rows.append(
             {
                 "rounding": mode.name,
@@ -112,8 +112,8 @@ def strategy_table() -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
     rows: list[dict[str, Any]] = []
-    for name in strategies.STRATEGIES:
-        result = strategies.block_result(name)
+    for name in textbook.STRATEGIES:
+        result = textbook.block_result(name)
         totals = result.totals()
         plans: list[Plan] = [layer.plan for layer in result.layers]
         rows.append(
@@ -122,13 +122,13 @@ def strategy_table() -> pd.DataFrame:
                 **_words()[name],
                 "calibration_sequences": strategies.CALIBRATION_SEQUENCES if name == "static" else 0,
                 "weight_bytes": totals["weight_bytes"],
-                "activation_bytes": strategies.result_bytes(result),
-                **strategies.counts(plans),
+                "activation_bytes": textbook.result_bytes(result),
+                **textbook.counts(plans),
                 "sqnr_db": totals["sqnr_db"],
                 "block_sqnr_db": totals["block_sqnr_db"],
                 "total_cycles": totals["total_cycles"],
-                "one_row_cycles": strategies.gemm_result(1, 512, 512, strategies.textbook(name)).total_cycles,
-                "many_rows_cycles": strategies.gemm_result(256, 512, 512, strategies.textbook(name)).total_cycles,
+                "one_row_cycles": textbook.gemm_result(1, 512, 512, textbook.textbook(name)).total_cycles,
+                "many_rows_cycles": textbook.gemm_result(256, 512, 512, textbook.textbook(name)).total_cycles,
                 "energy_pj": totals["energy_pj"],
                 "area_um2": totals["area_um2"],
             }

@@ -215,7 +215,8 @@ def insignificant_for_many(points: Mapping[str, Overhead] | None = None, limit: 
 @claim(
     "N32",
     text='"for single channels, it is significant overhead"',
-    data="256 x 512 x 1 int8 on 16 x 16; significant: at least 5 %",
+    data="256 x 512 x 1 int8 on 16 x 16, and a 3x3 depthwise convolution, where each group has one output; "
+    "significant: at least 5 %",
 )
 def significant_for_one(points: Mapping[str, Overhead] | None = None, limit: float = 5.0) -> list[Case]:
     """Extra work, cycles and energy where there is one channel."""
@@ -229,7 +230,18 @@ def significant_for_one(points: Mapping[str, Overhead] | None = None, limit: flo
             ("energy with memories", point.energy),
         ):
             cases.append(Case(f"{what}, {labels.get(by, by)}", value, "% more", value >= limit))
+    if points is None:
+        share = _depthwise_share()
+        cases.append(Case("additions in a depthwise convolution", share, "% of its products more", share >= limit))
     return cases
+
+
+def _depthwise_share() -> float:
+    """Additions that sum up the activation of a 3x3 depthwise convolution, in percent of its products."""
+    sizes = {"b": 1, "c": 32, "h": 16, "w": 16, "r": 3, "s": 3}
+    found = decide("depthwise2d padding=1", rhs_zero="per_tensor", sizes=sizes)
+    term = next(one for one in found.corrections if one.term == "T_W")
+    return 100 * term.adds / found.problem.gemm.macs
 
 
 @claim(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hwsim.claims import catalogue, samples
 from hwsim.claims.linear import textbook
-from hwsim.claims.roundings import DOT, MODES, Mode, measure
+from hwsim.claims.rounding_modes import DOT, MODES, Mode, measure
 from hwsim.claims.strategies import crossing
 from hwsim.claims.zero_points import as_written, corrected, overhead
 from tests import reference
