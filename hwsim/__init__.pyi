@@ -6,6 +6,8 @@ from .execution import Execution as Execution
 from .execution import Samples as Samples
 from .execution import execute as execute
 from .execution import prepare as prepare
+from .exploration import explore as explore
+from .exploration import pareto as pareto
 from .lowering import IllegalLayoutError as IllegalLayoutError
 from .lowering import lower as lower
 from .plan import Plan as Plan

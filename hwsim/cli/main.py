@@ -10,6 +10,7 @@ import click
 COMMANDS = {
     "compare": ("hwsim.cli.compare", "Put quantization schemes side by side on one network and machine."),
     "layouts": ("hwsim.cli.layouts", "Tell which scale layouts can be dequantized after accumulation."),
+    "explore": ("hwsim.cli.explore", "Read every point of a design space: time, energy, area, Pareto fronts."),
     "simulate": ("hwsim.cli.simulate", "Cycles, energy, area and error of one network, GEMM or file."),
     "area": ("hwsim.cli.area", "Area of one machine that runs several schemes, part by part."),
     "qat": ("hwsim.cli.qat", "Train digits quantized and compare accuracy with quantization after training."),

@@ -1,0 +1,2 @@
+from .fronts import pareto as pareto
+from .sweeps import explore as explore
