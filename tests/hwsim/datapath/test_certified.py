@@ -96,7 +96,7 @@ def test_wide_operands_and_every_float_type_agree_with_the_walk(types: tuple[Any
         Accumulator(12, SATURATE, dropped_bits=4),
         Accumulator(14, SATURATE, dropped_bits=5, dot_depth=3),
         Accumulator(20, WRAP, dropped_bits=7, dot_depth=4),
-        Accumulator(11, WRAP, dropped_bits=9),
+        Accumulator(8, WRAP, dropped_bits=4),
         Accumulator(16, SATURATE, spill_steps=13),
         Accumulator(16, WRAP, spill_steps=64, spill_bits=20, spill_overflow=SATURATE),
         Accumulator(12, WRAP, spill_steps=3, spill_bits=40, spill_overflow=WRAP),
@@ -131,6 +131,19 @@ def test_threads_share_the_work_without_a_seam(
     got = matmul(lhs, rhs, accumulator)
     for i in range(batch):
         np.testing.assert_array_equal(got[i], walked(lhs[i], rhs[i], accumulator))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("room", [0, 1, 8, 15, 16])
+def test_rounding_down_walks_into_the_rail_though_products_are_small(room: int, depth: int) -> None:
+    # Each addend is -1 / 16, rounded down: sixteen of them make -16 where the norms say 1.
+    lhs = np.zeros((1, 48 * depth), np.int8)
+    lhs[0, : 16 * depth : depth] = -1
+    rhs = np.ones((48 * depth, 3), np.int8)
+    accumulator = Accumulator(18, SATURATE, dropped_bits=4, dot_depth=depth)
+    lo = accumulator.range[0]
+    got = matmul(lhs, rhs, accumulator, initial=lo + room)
+    assert got.tolist() == [[max(lo, lo + room - 16)] * 3]
 
 
 BYTES = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7)}
