@@ -20,7 +20,7 @@ from pathlib import Path
 PACKAGES = ("scalesim==3.0.0", "numpy<2.4", "zigzag-dse==3.9.1", "six")
 HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hwsim-peers"
 # m, k, n and the square array of each case.
-CASES = ((64, 64, 64, 32), (128, 512, 256, 32), (128, 512, 256, 128), (256, 576, 128, 16))
+CASES = ((64, 64, 64, 32), (128, 512, 256, 32), (96, 200, 100, 12), (256, 576, 128, 16))
 LAYOUT_FIELDS = ("SRAMBankBandwidth", "SRAMBankNum", "SRAMBankPort")
 
 
