@@ -66,12 +66,13 @@ class Element:
         depth, unit = array.dot_depth, mac.component
         if np.max(depth) > 1:
             unit = Component(_DEEP[unit.kind], (depth, *unit.arguments))
-        lhs, rhs = depth * mac.lhs.bits, depth * mac.rhs.bits
+        lhs_bits, rhs_bits = mac.operand_bits
+        lhs, rhs = depth * lhs_bits, depth * rhs_bits
         copies = 2 if array.double_buffered else 1
         moving, held, value = {
             "output_stationary": (lhs + rhs, 0, 0),
-            "weight_stationary": (lhs, copies * rhs, mac.rhs.bits),
-            "input_stationary": (rhs, copies * lhs, mac.lhs.bits),
+            "weight_stationary": (lhs, copies * rhs, rhs_bits),
+            "input_stationary": (rhs, copies * lhs, lhs_bits),
         }[array.dataflow]
         sums = mac.accumulator_bits or 32
         shifts = array.dataflow == "output_stationary" and array.drain == "shift"
@@ -116,9 +117,7 @@ class Uses:
     @classmethod
     def of(cls, plan: Plan, array: Array, timing: Timing) -> Uses:
         """Count them."""
-        mac = plan.mac
-        lengths = np.diff((*mac.boundaries, mac.k)) if len(mac.boundaries) > 1 else np.array([mac.k])
-        slices = sum(-(-length // array.dot_depth) for length in lengths.tolist())
+        mac, slices = plan.mac, timing.schedule.slices
         channel = sum(
             step.elements for step in plan.steps if isinstance(step, SumForZeroPoint) and step.by == "channel"
         )
@@ -146,5 +145,7 @@ def _product(mac: MultiplyAccumulate) -> Component:
             return Component("multiplier", arguments[:2])
         case "shift_mac":
             return Component("shift_multiplier", arguments[:2])
+        case "pq_lookup":
+            return Component("codebook", arguments[:2])
         case _:
             return Component("float_mul", arguments[:1])
