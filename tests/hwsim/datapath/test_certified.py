@@ -136,14 +136,15 @@ def test_threads_share_the_work_without_a_seam(
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("room", [0, 1, 8, 15, 16])
 def test_rounding_down_walks_into_the_rail_though_products_are_small(room: int, depth: int) -> None:
-    # Each addend is -1 / 16, rounded down: sixteen of them make -16 where the norms say 1.
+    # Addends of -1 / 16, rounded down: fifteen of them make -15 where the norms say 1. Then one of 1 leaves the rail.
     lhs = np.zeros((1, 48 * depth), np.int8)
-    lhs[0, : 16 * depth : depth] = -1
+    lhs[0, : 15 * depth : depth] = -1
+    lhs[0, 15 * depth] = 16
     rhs = np.ones((48 * depth, 3), np.int8)
     accumulator = Accumulator(18, SATURATE, dropped_bits=4, dot_depth=depth)
     lo = accumulator.range[0]
     got = matmul(lhs, rhs, accumulator, initial=lo + room)
-    assert got.tolist() == [[max(lo, lo + room - 16)] * 3]
+    assert got.tolist() == [[max(lo, lo + room - 15) + 1] * 3]
 
 
 BYTES = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7)}
