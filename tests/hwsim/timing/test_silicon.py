@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import hwsim
-from benchmarks.silicon import APPLICATIONS, Application, predict
+from benchmarks.silicon_time import APPLICATIONS, Application, predict
 
 # TOPS at 34 GB/s of weights: two operations for each of the batch's products of a weight byte, at most 92 (Jouppi et
 # al., ISCA 2017, tables 1 and 3); and what was measured.
