@@ -8,7 +8,7 @@ from .operands import from_npz as from_npz
 from .synthetic import gemm as gemm
 from .synthetic import parse_gemm as parse_gemm
 from .resnet import resnet50 as resnet50
-from .transformer import SHAPES as SHAPES
-from .transformer import TransformerShape as TransformerShape
 from .transformer import decode as decode
 from .transformer import prefill as prefill
+from .transformer_shapes import SHAPES as SHAPES
+from .transformer_shapes import TransformerShape as TransformerShape

@@ -7,7 +7,8 @@ import re
 from .minilm import shipped_block
 from .network import Network, unknown_name
 from .resnet import resnet50
-from .transformer import SHAPES, decode, prefill
+from .transformer import decode, prefill
+from .transformer_shapes import SHAPES
 
 _NETWORKS = {"minilm-block": shipped_block, "resnet50": resnet50}
 _SHAPED = re.compile(r"(?P<model>.+)-(?P<phase>prefill|decode)-(?P<tokens>[1-9]\d*)", re.ASCII)
