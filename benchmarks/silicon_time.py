@@ -1,99 +1,76 @@
-"""What whole machines are predicted to take beside what their papers report: ``python -m benchmarks.silicon``.
+"""Published silicon against the closed form: TPUv1's applications.
 
-Nothing is tuned to these. `docs/technology.md` holds the table and says where a misfit comes from.
+``python -m benchmarks silicon_time``. Measured figures: Jouppi et al., In-Datacenter Performance Analysis of a Tensor
+Processing Unit, ISCA 2017 (10.1145/3079856.3080246), tables 1 and 3. The paper gives layers, weights and batch of each
+application, not the sizes of the layers. Assumed: all layers of an application are equal; matrices are square;
+CNN0's are 3 x 3 convolutions of 19 x 19 boards, since its 2888 multiplications a weight are 8 x 19 x 19. Activations
+stay in the unified buffer, layers run one after the other.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import hwsim
-import workloads
+from hwsim.timing import Timing, closed_form
 from quant import Scheme
-
-# Jouppi et al., ISCA 2017 (10.1145/3079856.3080246): die, shares of figure 2, power of table 2, peak.
-TPU_V1 = {"die_mm2": 331.0, "buffers": 0.37, "compute": 0.30, "idle_w": 28.0, "busy_w": 40.0, "peak_tops": 92.0}
-# Jouppi et al., ISCA 2021 (10.1109/ISCA52012.2021.00010): the die is stated as below 400 mm2.
-TPU_V4I = {"die_mm2": 400.0, "cmem": 0.28, "mxu": 0.11}
-# Shao et al., MICRO 2019 (10.1145/3352460.3358302): best energy of an operation; two make a multiply-accumulate.
-SIMBA_PJ_PER_OP = 0.11
-
-Row = tuple[str, str, str, str, str]
+from workloads import Layer
 
 
-def _row(what: str, ours: float, reported: float, source: str) -> Row:
-    return what, f"{ours:.3g}", f"{reported:.3g}", f"{ours / reported:.2f}", source
+@dataclass(frozen=True)
+class Application:
+    """What the paper says of one application, and why the model misses it."""
+
+    name: str
+    layers: int
+    weights: float
+    batch: int
+    measured_tops: float
+    reason: str
+    board: int = 0
+
+    def layer(self) -> Layer:
+        """One of its layers."""
+        each = self.weights / self.layers
+        if self.board:
+            channels = round(math.sqrt(each / 9))
+            sizes = {"b": self.batch, "c": channels, "h": self.board, "w": self.board, "o": channels, "r": 3, "s": 3}
+            return Layer(self.name, "conv2d padding=1", sizes, "x", "w", "y")
+        width = round(math.sqrt(each))
+        return Layer(self.name, "mk,kn->mn", {"m": self.batch, "k": width, "n": width}, "x", "w", "y")
 
 
-def _parts(result: hwsim.Result) -> dict[str, float]:
-    """Areas in mm2: arrays, vector unit, and each buffer."""
-    found: dict[str, float] = {}
-    for line in result.built.built:
-        name = line.what.rpartition(", ")[2] if line.part == "sram_um2" else line.part.removesuffix("_um2")
-        found[name] = found.get(name, 0.0) + float(line.um2) * 1e-6
-    return found
+APPLICATIONS = (
+    Application("MLP0", 5, 20e6, 200, 12.3, "host and activation work between layers (17.5 % of cycles) not modelled"),
+    Application("MLP1", 4, 5e6, 168, 9.7, "as MLP0, 31.9 % of cycles: layers are four times smaller"),
+    Application("LSTM0", 58, 52e6, 64, 3.7, "gates wait for the step before: 17.9 % of cycles outside the array"),
+    Application("CNN0", 16, 8e6, 8, 86.0, "236 channels leave 15 % of the array empty; layers wait for weights", 19),
+)
 
 
-def tpu_v1() -> list[Row]:
-    """Compare array, buffers and energy of the first TPU."""
-    result = hwsim.simulate(workloads.gemm(4096, 512, 512), "w8a8-static", "tpu-v1", numerics=False)
-    totals, parts, source = result.totals(), _parts(result), "Jouppi 2017"
-    buffers = parts["activation"] + parts["weight"] + parts["output"]
-    compute = parts["array"] + parts["vector"]
-    machine = result.accelerator
-    increment = (TPU_V1["busy_w"] - TPU_V1["idle_w"]) / (machine.elements * machine.clock_mhz * 1e6) * 1e12
-    return [
-        _row("TPUv1 peak, TOPS", 2e-6 * machine.elements * machine.clock_mhz, TPU_V1["peak_tops"], source),
-        _row("TPUv1 busy less idle power, pJ per MAC", totals["mac_pj"] / totals["macs"], increment, source),
-        _row("TPUv1 data buffers, mm2", buffers, TPU_V1["buffers"] * TPU_V1["die_mm2"], source),
-        _row("TPUv1 compute, mm2", compute, TPU_V1["compute"] * TPU_V1["die_mm2"], source),
-        _row("TPUv1 buffers over compute", buffers / compute, TPU_V1["buffers"] / TPU_V1["compute"], source),
-    ]
-
-
-def tpu_v4i() -> list[Row]:
-    """Compare common memory and matrix units of TPUv4i, which multiplies bfloat16."""
-    scheme = Scheme.load("fp16").replace(name="bf16", carrier="bf16")
-    result = hwsim.simulate(workloads.gemm(1024, 512, 512), scheme, "tpu-v4i", numerics=False)
-    parts, source = _parts(result), "Jouppi 2021"
-    memory = parts["activation"] + parts["weight"]
-    return [
-        _row("TPUv4i CMEM, mm2", memory, TPU_V4I["cmem"] * TPU_V4I["die_mm2"], source),
-        _row("TPUv4i matrix units, mm2", parts["array"], TPU_V4I["mxu"] * TPU_V4I["die_mm2"], source),
-        _row("TPUv4i CMEM over matrix units", memory / parts["array"], TPU_V4I["cmem"] / TPU_V4I["mxu"], source),
-    ]
-
-
-def simba() -> list[Row]:
-    """Compare a processing element of Simba: eight lanes of eight products, weights held, three buffers."""
-    machine = hwsim.Accelerator.load("edge-16x16").replace(
-        name="simba-pe",
-        technology="45nm-horowitz@16nm",
-        array={"rows": 1, "columns": 8, "dot_depth": 8, "dataflow": "weight_stationary", "double_buffered": True},
-        accumulator={"bits": 24, "overflow": "wrap"},
-        memories__activation={"capacity_bytes": 8192, "banks": 1, "bank_width_bits": 64},
-        memories__weight={"capacity_bytes": 32768, "banks": 1, "bank_width_bits": 512},
-        memories__output={"capacity_bytes": 4096, "banks": 1, "bank_width_bits": 192},
+def predict(application: Application, machine: hwsim.Accelerator) -> tuple[Timing, float]:
+    """Read the timing of one layer, and tera-operations a second, two for each product."""
+    plan = hwsim.lower(application.layer(), Scheme.load("w8a8-static"), machine)
+    plan = replace(
+        plan,
+        lhs=replace(plan.lhs, dram_bits=0, overhead_bits=0),
+        out=replace(plan.out, dram_bits=0, overhead_bits=0),
+        bias=None,
     )
-    result = hwsim.simulate(workloads.gemm(256, 64, 64), "w8a8-static", machine, numerics=False)
-    totals = result.totals()
-    ops = 2 * totals["macs"]
-    array = totals["mac_pj"] + totals["clock_pj"]
-    return [
-        _row("Simba PE, array alone, pJ per operation", array / ops, SIMBA_PJ_PER_OP, "Shao 2019"),
-        _row("Simba PE with its buffers", (array + totals["sram_pj"]) / ops, SIMBA_PJ_PER_OP, "Shao 2019"),
-    ]
-
-
-def markdown() -> str:
-    """Return all rows as a Markdown table."""
-    lines = ["| what | predicted | reported | ratio | source |", "| --- | --- | --- | --- | --- |"]
-    lines += ["| " + " | ".join(row) + " |" for row in (*tpu_v1(), *tpu_v4i(), *simba())]
-    return "\n".join(lines)
+    timing = closed_form(plan, machine)
+    return timing, 2e-12 * plan.mac.macs / (timing.total_cycles * machine.cycle_ns * 1e-9)
 
 
 def main() -> None:
-    """Print the table."""
-    print(markdown())
-
-
-if __name__ == "__main__":
-    main()
+    machine = hwsim.Accelerator.load("tpu-v1")
+    print(f"{'':<6} {'layer m x k x n':>18} {'bound':>8} {'model TOPS':>10} {'measured':>8} {'error':>7}  reason")
+    for application in APPLICATIONS:
+        timing, tops = predict(application, machine)
+        gemm = application.layer().gemm
+        size = f"{gemm.m} x {gemm.k} x {gemm.n}"
+        error = tops / application.measured_tops - 1
+        print(
+            f"{application.name:<6} {size:>18} {timing.bound:>8} {tops:10.1f} {application.measured_tops:8.1f} "
+            f"{100 * error:+6.0f} %  {application.reason}"
+        )
