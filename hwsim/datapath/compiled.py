@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,13 +67,19 @@ def run(record: Record, result: Term, acc: npt.NDArray[Any], lo: int, hi: int, d
         return bool(loop(source[part], out[part], lo, hi, *some))
 
     parts = _parts(rows, columns)
-    threads = min(len(parts), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    threads = min(len(parts), _threads())
     if threads == 1:
         bad = [work((slice(None), slice(None)))]
     else:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             bad = list(pool.map(work, parts))
     return None if any(bad) else out.reshape(acc.shape)
+
+
+def _threads() -> int:
+    """As many as numba may use."""
+    count: int = numba.get_num_threads()
+    return count
 
 
 _KINDS = {(False, False): "scalar", (True, False): "row", (False, True): "column", (True, True): "full"}

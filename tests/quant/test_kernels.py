@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quant import affine
+from quant import affine, kernels
 from quant.affine import quantize
 from quant.blocks import block_extrema
 from quant.formats import IntFormat, Rounding
@@ -98,3 +98,21 @@ def test_other_roundings_and_wide_codes_keep_to_numpy(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(quantize(x, "int32", scale=np.float32(1e-6)).codes, wide.codes)
     fortran = np.asfortranarray(x)
     np.testing.assert_array_equal(quantize(fortran, "int8", "a:1").codes, quantize(x, "int8", "a:1").codes)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_cut_without_a_seam(block: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, layout = matrix(), f"m:{block[0]},k:{block[1]}"
+    expected = quantize(x, "int4", layout, axes="mk", symmetric=False)  # too small to be compiled
+    monkeypatch.setattr(affine, "SOME", 0)
+    monkeypatch.setattr(kernels, "THREAD", 7 * 70)
+    monkeypatch.setattr(kernels.numba, "get_num_threads", lambda: threads)
+    got = quantize(x, "int4", layout, axes="mk", symmetric=False)
+    np.testing.assert_array_equal(got.codes, expected.codes)
+    np.testing.assert_array_equal(got.scales[0], expected.scales[0])
+    assert got.saturated == expected.saturated
+    x[149, 69] = np.nan
+    for scale in (None, got.scales):
+        with pytest.raises(ValueError, match=r"^x must be finite in float32, not NaN$"):
+            quantize(x, "int4", layout, axes="mk", scale=scale)

@@ -188,6 +188,7 @@ def test_threads_cut_without_a_seam(monkeypatch: pytest.MonkeyPatch, compiled_ru
     from hwsim.datapath import compiled
 
     monkeypatch.setattr(compiled, "STRIP", 64)
+    monkeypatch.setattr(compiled, "_threads", lambda: 2)
     for layout in ((), (3, 5, 7, 1)):
         acc, scale = accumulators(), scales("multiply-even", layout)
         got = requantize(acc, scale, profile="multiply-even")
