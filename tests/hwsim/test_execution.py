@@ -487,6 +487,29 @@ def test_smoothing_follows_the_reduction_whatever_the_order_of_axes(contraction:
     assert 10 * np.log10((exact_result**2).sum() / (error**2).sum()) > 30
 
 
+def test_a_search_takes_the_alpha_of_least_error_on_calibration_tensors() -> None:
+    layer = weight_layer(13, 29, 17, bias=False)
+    rng = np.random.default_rng(7)
+    lhs, rhs, _ = operands_of(layer)
+    lhs = lhs * np.exp(2 * rng.standard_normal(29)).astype(np.float32)
+    product = lhs.astype(np.float64) @ rhs
+    scheme = Scheme.load("w8a8-smoothquant-search").replace(carrier="fp32")
+    samples = Samples(lhs, rhs, layer.contract(lhs, rhs))
+
+    def run(smooth: dict[str, Any]) -> tuple[Float32, float]:
+        prepared = prepare(hwsim.lower(layer, scheme.replace(smooth=smooth), machine()), samples)
+        out = hwsim.execute(prepared, lhs, None, machine()).out
+        return cast("Float32", prepared.migration), float(np.square(out - product).sum())
+
+    tried = {alpha: run({"alpha": alpha, "search": False}) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}
+    factors, found = run({"search": True, "alpha": None})
+    assert found <= min(error for _, error in tried.values()) * 1.001
+    assert max(error for _, error in tried.values()) > 1.5 * found
+    a, w = np.abs(lhs).max(axis=0).astype(np.float64), np.abs(rhs).max(axis=1).astype(np.float64)
+    possible = [a ** (t / 10) / w ** (1 - t / 10) for t in range(11)]
+    assert any(np.allclose(factors, each, rtol=1e-6) for each in possible)
+
+
 def test_static_scales_are_those_of_the_calibration_operands() -> None:
     """The largest magnitude over 127 in float32; of smoothed activations, after the smoothing."""
     case = Case(values_layer(), Scheme.load("w8a8-static"))

@@ -11,6 +11,7 @@ from quant.scheme import ActivationPair
 
 BASE = {"name": "s", "description": "d", "source": "t"}
 INT8: dict[str, Any] = {"format": "int8"}
+PQ: dict[str, Any] = {"code": "pq", "prototypes": 16, "width": 4}
 
 
 def scheme(**fields: Any) -> Scheme:
@@ -56,6 +57,42 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
             "activation.code must be affine, not pow2",
         ),
         (
+            {"strategy": "static", "activation": {"code": "pow2", "format": "int4"}, "weight": INT8, "output": INT8},
+            "activation.code must be affine or pq, not pow2",
+        ),
+        (
+            {"strategy": "dynamic", "activation": {"range": "moving_average"}, "weight": INT8},
+            "activation.range must be of one call with strategy dynamic, not moving_average",
+        ),
+        (
+            {"strategy": "weight_only", "weight": {"code": "pq", "prototypes": 16, "width": 4}},
+            "weight.code must be of a constant, not pq",
+        ),
+        (
+            {
+                "strategy": "dynamic",
+                "activation": INT8,
+                "weight": {"code": "codebook", "format": "u4", "centroids": "real"},
+            },
+            "weight.centroids must be int8 with strategy dynamic, whose MAC is an integer one, not real",
+        ),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "rotate": {}, "smooth": {"alpha": 0.5}},
+            "one of smooth, rotate and outliers must be given at most, not smooth and rotate",
+        ),
+        (
+            {"strategy": "static", "activation": INT8, "weight": INT8, "output": INT8, "outliers": {"share": 0.1}},
+            "outliers must go with strategy dynamic, which sees each call, not static",
+        ),
+        (
+            {"strategy": "static", "activation": PQ, "weight": {"code": "pow2", "format": "int4"}, "output": INT8},
+            "weight must be affine, symmetric and per_tensor or per_channel where activations are pq",
+        ),
+        (
+            {"strategy": "static", "activation": PQ, "weight": INT8, "output": INT8},
+            "attention must be float or a pair, and smooth and rotate absent, where activations are pq",
+        ),
+        (
             {"strategy": "weight_only", "weight": {"code": "pow2", "format": "int4", "symmetric": False}},
             "weight symmetric must be true with code pow2, which has no zero point, not false",
         ),
@@ -89,6 +126,22 @@ def test_inconsistent_schemes_are_refused(fields: dict[str, Any], text: str) -> 
         (
             {"strategy": "dynamic", "activation": INT8, "weight": INT8, "smooth": {"alpha": 1.5}},
             "smooth.alpha must be less than or equal to 1, not 1.5",
+        ),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "smooth": {}},
+            "smooth alpha must be given where search is false and only there, not None with False",
+        ),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "smooth": {"alpha": 0.5, "search": True}},
+            "smooth alpha must be given where search is false and only there, not 0.5 with True",
+        ),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "rotate": {"block": 12}},
+            "rotate block must be a power of two, not 12",
+        ),
+        (
+            {"strategy": "dynamic", "activation": INT8, "weight": INT8, "outliers": {"share": 1.0}},
+            "outliers.share must be less than 1, not 1.0",
         ),
         ({"strategy": "float", "atention": "float"}, "unknown field atention, did you mean attention?"),
         (
