@@ -1,4 +1,4 @@
-"""The preset named after onnxruntime's quantizer, against onnxruntime running the same graph of QuantizeLinear pairs."""
+"""The preset named after onnxruntime, against onnxruntime itself on the same graph of QuantizeLinear pairs."""
 
 from __future__ import annotations
 
