@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -107,7 +108,7 @@ def test_threads_cut_without_a_seam(block: tuple[int, int], threads: int, monkey
     expected = quantize(x, "int4", layout, axes="mk", symmetric=False)  # too small to be compiled
     monkeypatch.setattr(affine, "SOME", 0)
     monkeypatch.setattr(kernels, "THREAD", 7 * 70)
-    monkeypatch.setattr(kernels.numba, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
     got = quantize(x, "int4", layout, axes="mk", symmetric=False)
     np.testing.assert_array_equal(got.codes, expected.codes)
     np.testing.assert_array_equal(got.scales[0], expected.scales[0])
