@@ -10,4 +10,5 @@ from .runner import select as select
 from .runner import to_frame as to_frame
 from .tables import rounding_table as rounding_table
 from .tables import strategy_table as strategy_table
+from .tables import training_table as training_table
 from .tables import zero_point_table as zero_point_table

@@ -67,7 +67,7 @@ def test_json_has_claims_and_cases(run: Run) -> None:
 
 def test_json_has_tables_where_asked(run: Run) -> None:
     data = json.loads(run("--only", "N18", "--tables", "--json").out)
-    assert list(data) == ["claims", "cases", "rounding", "zero_points", "strategies"]
+    assert list(data) == ["claims", "cases", "rounding", "zero_points", "strategies", "training"]
     assert data["rounding"][0]["rounding"] == "floor"
 
 
