@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.energies import PARTS as ENERGY_PARTS
-from hwsim.exploration.columns import mapped, of_columns
+from hwsim.exploration.columns import of_columns
 from hwsim.exploration.fields import COLUMNS, SIZES
 from hwsim.exploration.readings import COUNTS, Rows, Table, priced_buffers
 from hwsim.exploration.variants import Group, Plans, Prices, key_of, plan_layers, sensitive_to_depth, sort_plans
@@ -40,7 +40,7 @@ TRAFFIC = ("weight_bytes", "dram_read_bytes", "dram_write_bytes", "traffic_bytes
 VERDICTS = ("float", "once", "segmented")
 
 # Numbers that are read at once: what a formula keeps at hand then stays in the second-level cache.
-PIECE = 1 << 13
+PIECE = 16384
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class _Block:
             chosen = np.flatnonzero(which == number)
             for piece in _pieces(chosen, PIECE):
                 taken = group.rows(plans.places[1][mine[piece]])
-                self._read_piece(rows[piece], variant, (replace(taken, layers=1),), VERDICTS.index(group.verdict))
+                self._read_piece(rows[piece], variant, (taken,), VERDICTS.index(group.verdict))
 
     def _read_piece(self, rows: Column, variant: Variant, groups: tuple[Group, ...], verdict: int) -> None:
         sweep = self.sweep
@@ -250,7 +250,8 @@ class _Block:
         if bad.any():
             good = np.flatnonzero(~bad)
             if good.size:
-                left = tuple(_left(group, good) for group in groups) if sweep.sizes else groups
+                some = functools.partial(np.take, indices=good)
+                left = tuple(group.changed(some) for group in groups) if sweep.sizes else groups
                 self._read_piece(rows[good], variant, left, verdict)
             return
         for name, value in ready.read().items():
@@ -360,12 +361,6 @@ def _words(codes: Column, words: Sequence[str]) -> Any:
 def _pieces(rows: Column, size: int) -> Iterator[Column]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _left(group: Group, rows: Column) -> Group:
-    """Take some of the rows of a group that has one layer a row."""
-    take = functools.partial(np.take, indices=rows)
-    return replace(group, plan=mapped(group.plan, take), work=mapped(group.work, take))
 
 
 def _taken(table: SramCost, places: Column) -> SramCost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.plan import Plan
 
-T = TypeVar("T")
 Column = npt.NDArray[Any]
 
 
@@ -72,29 +71,50 @@ def _stacked(values: list[Any]) -> Any:
     return first
 
 
-def mapped(value: T, change: Callable[[Column], Column]) -> T:
-    """Copy of an object with every array in it changed."""
-    changed: Any = _mapped(value, change)
-    result: T = changed
-    return result
+class Stencil:
+    """Objects whose arrays are found once, to make copies with other arrays quickly.
 
+    Parameters
+    ----------
+    *values
+        Dataclasses and tuples of them, with arrays somewhere inside; equal arrays are changed once.
+    """
 
-def _mapped(value: Any, change: Callable[[Column], Column]) -> Any:
-    if isinstance(value, np.ndarray):
-        return change(value)
-    if isinstance(value, tuple):
-        items = [_mapped(item, change) for item in value]
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else tuple(items)
-    if is_dataclass(value) and not isinstance(value, type):
-        changes = {}
-        for f in fields(value):
-            if f.init:
-                old = getattr(value, f.name)
-                new = _mapped(old, change)
-                if new is not old:
-                    changes[f.name] = new
-        return replace(value, **changes) if changes else value
-    return value
+    def __init__(self, *values: Any) -> None:
+        self.arrays: list[Column] = []
+        self._root = self._node(values)
+
+    def _node(self, value: Any) -> Any:
+        """Place of an array; what changes in a tuple or dataclass; or the value that stays, in a list."""
+        if isinstance(value, np.ndarray):
+            for place, array in enumerate(self.arrays):
+                if array is value or np.array_equal(array, value):
+                    return place
+            self.arrays.append(value)
+            return len(self.arrays) - 1
+        if isinstance(value, tuple):
+            items = [self._node(item) for item in value]
+            return [value] if all(isinstance(item, list) for item in items) else (None, tuple(items))
+        if is_dataclass(value) and not isinstance(value, type):
+            nodes = {f.name: self._node(getattr(value, f.name)) for f in fields(value) if f.init}
+            changes = {name: node for name, node in nodes.items() if not isinstance(node, list)}
+            return (value, changes) if changes else [value]
+        return [value]
+
+    def __call__(self, change: Callable[[Column], Column]) -> tuple[Any, ...]:
+        """Copy the objects with every array in them changed."""
+        copies: tuple[Any, ...] = self._copy(self._root, [change(array) for array in self.arrays])
+        return copies
+
+    def _copy(self, node: Any, arrays: list[Column]) -> Any:
+        if isinstance(node, int):
+            return arrays[node]
+        if isinstance(node, list):
+            return node[0]
+        value, changes = node
+        if value is None:
+            return tuple(self._copy(item, arrays) for item in changes)
+        return replace(value, **{name: self._copy(item, arrays) for name, item in changes.items()})
 
 
 def of_columns(accelerator: Accelerator, columns: Mapping[str, Any]) -> Accelerator:

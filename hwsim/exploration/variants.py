@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.exploration.columns import mapped, stacked_plan, stacked_work, structure
+from hwsim.exploration.columns import Stencil, stacked_plan, stacked_work, structure
 from hwsim.lowering import lower, operands
 from hwsim.technology import Technology
 from hwsim.timing.work import Work
@@ -35,19 +35,26 @@ class Group:
     layers: int
     verdict: str
 
+    @functools.cached_property
+    def _stencil(self) -> Stencil:
+        plan = self.plan
+        return Stencil(self.work, plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared)
+
+    def changed(self, change: Callable[[Column], Column]) -> Group:
+        """Copy with every column changed."""
+        if self.layers == 1 and not self._stencil.arrays:
+            return self
+        work, steps, lhs, rhs, bias, out, shared = self._stencil(change)
+        plan = replace(self.plan, steps=steps, lhs=lhs, rhs=rhs, bias=bias, out=out, shared=shared)
+        return replace(self, plan=plan, work=work)
+
     def rows(self, places: Column) -> Group:
         """Layers at these places, one a design point."""
-        if self.layers == 1:
-            return self
-        take = functools.partial(np.take, indices=places)
-        return replace(self, plan=mapped(self.plan, take), work=mapped(self.work, take))
+        return replace(self.changed(functools.partial(np.take, indices=places)), layers=1)
 
     def upright(self) -> Group:
         """Layers along the first of two axes; design points go along the second."""
-        if self.layers == 1:
-            return self
-        stand = functools.partial(np.expand_dims, axis=1)
-        return replace(self, plan=mapped(self.plan, stand), work=mapped(self.work, stand))
+        return self.changed(functools.partial(np.expand_dims, axis=1))
 
 
 @dataclass(frozen=True)

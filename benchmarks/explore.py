@@ -1,0 +1,97 @@
+"""Speed of design spaces: points a second and peak memory, one core.
+
+``python -m benchmarks explore``. CPU seconds of one thread, in a process of its own for each line, so that its peak
+memory is its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+
+import numpy as np
+import pandas as pd
+
+import hwsim
+import workloads
+from benchmarks.timing import resnet50
+from hwsim.timing import closed_form
+from quant import Scheme
+from workloads import Layer
+
+POINTS = 1_000_000
+DATAFLOWS = ("output_stationary", "weight_stationary", "input_stationary")
+
+
+def points(count: int) -> dict[str, np.ndarray]:
+    """Shapes, arrays, dataflows, buffers and bandwidths, drawn at random."""
+    rng = np.random.default_rng(0)
+    return {
+        "m": rng.choice(np.arange(1, 17) * 64, count),
+        "k": rng.choice([256, 512, 1024, 2048], count),
+        "n": rng.choice([128, 256, 512, 1024], count),
+        "array.rows": rng.choice([8, 16, 32, 64, 128], count),
+        "array.columns": rng.choice([8, 16, 32, 64, 128], count),
+        "array.dataflow": rng.choice(DATAFLOWS, count),
+        "memories.activation.capacity_bytes": rng.choice([65536, 131072, 262144], count),
+        "memories.dram.bandwidth_gb_per_s": rng.uniform(1, 64, count).round(1),
+    }
+
+
+def measured(scheme: str, costs: bool, count: int, out: multiprocessing.Queue[tuple[float, float, float]]) -> None:
+    columns, network = points(count), workloads.gemm(128, 512, 256)
+    few = {name: column[:4096] for name, column in columns.items()}
+    hwsim.explore(network, scheme, points=few, costs=costs)  # imports, first verdicts
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    hwsim.explore(network, scheme, points=columns, costs=costs)
+    seconds = time.process_time() - start
+    out.put((seconds, before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def spaces() -> None:
+    print(f"{f'{POINTS:,} points of a product':<44} {'CPU s':>7} {'M points/s':>10} {'peak MB':>8}")
+    context = multiprocessing.get_context("spawn")
+    for scheme in ("w8a8-static", "w8a8-dynamic"):
+        for costs in (False, True):
+            queue: multiprocessing.Queue[tuple[float, float, float]] = context.Queue()
+            process = context.Process(target=measured, args=(scheme, costs, POINTS, queue))
+            process.start()
+            seconds, _, peak = queue.get()
+            process.join()
+            name = f"{scheme}, {'time, energy, area' if costs else 'time'}"
+            print(f"{name:<44} {seconds:7.2f} {POINTS / seconds / 1e6:10.2f} {peak:8.0f}", flush=True)
+
+
+def network() -> None:
+    machine, scheme = hwsim.Accelerator.load("edge-16x16"), Scheme.load("w8a8-static")
+    plans = [
+        hwsim.lower(Layer(f"l{i}", "mk,kn->mn", {"m": m, "k": k, "n": n}, "x", "w", "y"), scheme, machine)
+        for i, (m, k, n) in enumerate(resnet50())
+    ]
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        for plan in plans:
+            closed_form(plan, machine)
+        times.append(time.process_time() - start)
+    print(f"{f'ResNet-50, {len(plans)} layers, one by one':<44} {min(times) * 1e3:7.1f} ms")
+
+
+def fronts() -> None:
+    table = pd.DataFrame(np.random.default_rng(0).random((POINTS, 3)), columns=["a", "b", "c"])
+    start = time.process_time()
+    front = hwsim.pareto(table, ["a", "b", "c"])
+    seconds = time.process_time() - start
+    print(f"{f'Pareto front of {POINTS:,} rows, 3 columns':<44} {seconds:7.2f} s, {len(front)} rows")
+
+
+def main() -> None:
+    spaces()
+    network()
+    fronts()
+
+
+if __name__ == "__main__":
+    main()
