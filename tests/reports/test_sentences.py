@@ -2,7 +2,7 @@ import math
 
 import pandas as pd
 
-from reports import headlines
+from reports import headlines, render_page
 from tests.reports import sample
 
 SCHEMES, METADATA = sample.schemes(), sample.metadata()
@@ -58,3 +58,12 @@ def test_missing_columns_leave_out_their_sentences_and_nothing_reads_nan() -> No
             text = " ".join(headlines(SCHEMES[columns], metadata))
             assert "nan" not in text.split()
     assert headlines(pd.DataFrame({"scheme": ["a"], "sqnr_db": [math.nan]})) == []
+
+
+def test_statements_of_the_metadata_come_last() -> None:
+    frame = pd.DataFrame({"scheme": ["fp32", "int8"], "energy_pj": [2.0, 1.0]})
+    metadata = {"baseline": "fp32", "statements": [("Ranking by energy", "the same in all 5 technologies.")]}
+    assert headlines(frame, metadata)[-1] == "Ranking by energy: the same in all 5 technologies."
+    assert len(headlines(frame, metadata)) == 1 + len(headlines(frame, {"baseline": "fp32"}))
+    page = render_page(frame, metadata=metadata)
+    assert page.count("the same in all 5 technologies.") == 1

@@ -64,6 +64,20 @@ def test_the_law_meets_the_simulated_macs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_energy_of_counted_toggles_is_that_law(name: str) -> None:
+    """Half-zero activations and a held operand on the 8 x 8 MAC into 32 bits."""
+    rows = {(design, stimulus): (simulated, law) for design, stimulus, simulated, law in toggles.residuals(name)}
+    random = toggles.reference(8, 8, 32)
+    counted = {s: toggles.toggles(*toggles.operands(s, (8, 8)), 16, 32) for s in ("gaussian", "relu", "held")}
+    for stimulus in ("gaussian", "relu"):
+        got = toggles.data_activity(name, counted[stimulus], random)
+        assert got == pytest.approx(rows["bwmac8x8_32", stimulus][1], rel=1e-12)
+    held = toggles.data_activity(name, counted["held"], random, held=True)
+    assert held == pytest.approx(rows["bwmac8x8_32", "held"][0], abs=0.2)
+    assert held == pytest.approx(toggles.held_slope(name) * counted["held"].product / random.product, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 @pytest.mark.parametrize("held", [False, True])
 def test_more_toggles_never_cost_less(name: str, held: bool) -> None:
     random = toggles.reference(8, 8, 32)
