@@ -28,8 +28,8 @@ _CAPTIONS = {
     "fastest; MAC energy is that of products and sums.",
     "strategies": "MiniLM block on edge-16x16 as the chapter describes the strategies: one scale a tensor, float32 "
     "elsewhere. One and many rows: cycles of M x 512 x 512 with M = 1 and 256.",
-    "training": "Digits of scikit-learn, a network of 64, 32 and 10 values on the integer datapath, trained equally long "
-    "for both.",
+    "training": "Digits of scikit-learn, a network of 64, 32 and 10 values on the integer datapath, trained equally "
+    "long for both.",
 }
 
 
