@@ -16,7 +16,8 @@ import pandas as pd
 import hwsim
 import workloads
 from benchmarks.timing import resnet50
-from hwsim.timing import closed_form
+from hwsim.exploration.columns import stacked_work
+from hwsim.timing import Machine, Work, closed_form, read_time
 from quant import Scheme
 from workloads import Layer
 
@@ -77,6 +78,16 @@ def network() -> None:
             closed_form(plan, machine)
         times.append(time.process_time() - start)
     print(f"{f'ResNet-50, {len(plans)} layers, one by one':<44} {min(times) * 1e3:7.1f} ms")
+    column, numbers = stacked_work([Work.of(plan) for plan in plans]), Machine.of(machine)
+    together = []
+    for _ in range(5):
+        start = time.process_time()
+        cycles = read_time(column, numbers).total_cycles.sum()
+        together.append(time.process_time() - start)
+    alone = sum(closed_form(plan, machine).total_cycles for plan in plans)
+    print(
+        f"{'the same as one column':<44} {min(together) * 1e3:7.1f} ms, {'same' if cycles == alone else 'OTHER'} cycles"
+    )
 
 
 def fronts() -> None:
