@@ -285,7 +285,8 @@ class _Machine:
             if tile.room:
                 yield self.output.get(tile.room)
             start = int(self.env.now)
-            self.env.process(self.lane(tile.beside, "producer"))
+            if tile.beside:
+                self.env.process(self.lane(tile.beside, "producer"))
             ended = self.env.event()
             leaving = min(tile.draining, tile.cycles)
             yield self.env.timeout(tile.cycles - leaving)
