@@ -151,7 +151,7 @@ def group_norms(x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(bounds, np.float32)
 
 
-def kernel_limits(accumulator: Accumulator, steps: int) -> npt.NDArray[np.float64]:
+def kernel_limits(accumulator: Accumulator, steps: int, *, narrow: bool) -> npt.NDArray[np.float64]:
     """Return the ranges of the registers as `hwsim.datapath.step_kernels` takes them.
 
     Parameters
@@ -160,12 +160,15 @@ def kernel_limits(accumulator: Accumulator, steps: int) -> npt.NDArray[np.float6
         A register that does not exist gets the range -1..0.
     steps
         Steps of a group.
+    narrow
+        Whether the adders of the tree are narrow.
     """
+    adder = accumulator.tree_range if narrow else None
     outer = None if accumulator.spill_steps is None else accumulator.spill_range
     limits: list[float] = []
-    for lo, hi in (bounds or (-1, 0) for bounds in (accumulator.range, accumulator.tree_range, outer)):
+    for lo, hi in (bounds or (-1, 0) for bounds in (accumulator.range, adder, outer)):
         limits += [lo, hi, hi - lo + 1, 1 / (hi - lo + 1)]
     cut = 1 / (1 << accumulator.dropped_bits)
     # Rounding down moves each addend by less than one; the rest makes up for rounding in the comparison.
     safe = accumulator.range[1] * (1 - _SLACK) - (steps if accumulator.dropped_bits else 0) - 2
-    return np.array([*limits, cut, safe])
+    return np.array([*limits, cut, safe], np.float64)

@@ -155,7 +155,7 @@ class Run:
         self.result = np.empty(start.shape, np.int32 if bits <= 32 else np.int64)
         rules = {plan.recipe.rule, plan.recipe.spill, plan.recipe.tree_rule if plan.recipe.tree else None}
         self.hit = np.zeros(start.shape, np.uint8) if "trap" in rules else None
-        self.limits = kernel_limits(accumulator, plan.steps)
+        self.limits = kernel_limits(accumulator, plan.steps, narrow=bool(plan.recipe.tree))
 
     def run(self) -> Outcome:
         """Run over rows and tiles of columns, in threads where that pays."""
