@@ -68,7 +68,8 @@ def test_energy_of_counted_toggles_is_that_law(name: str) -> None:
     """Half-zero activations and a held operand on the 8 x 8 MAC into 32 bits."""
     rows = {(design, stimulus): (simulated, law) for design, stimulus, simulated, law in toggles.residuals(name)}
     random = toggles.reference(8, 8, 32)
-    counted = {s: toggles.toggles(*toggles.operands(s, (8, 8)), 16, 32) for s in ("gaussian", "relu", "held")}
+    drawn = {s: toggles.operands(s, (8, 8)) for s in ("gaussian", "relu", "held")}
+    counted = {s: toggles.toggles(lhs, rhs, 16, 32) for s, (lhs, rhs) in drawn.items()}
     for stimulus in ("gaussian", "relu"):
         got = toggles.data_activity(name, counted[stimulus], random)
         assert got == pytest.approx(rows["bwmac8x8_32", stimulus][1], rel=1e-12)
