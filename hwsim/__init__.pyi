@@ -11,7 +11,7 @@ from .exploration import pareto as pareto
 from .lowering import IllegalLayoutError as IllegalLayoutError
 from .lowering import lower as lower
 from .plan import Plan as Plan
-from .simulation import Result as Result
+from .results import Result as Result
 from .simulation import simulate as simulate
 from .inference import infer as infer
 from .training import qat_study as qat_study

@@ -27,8 +27,9 @@ from quant import IntFormat
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
+    from hwsim.numerics import Recording
     from hwsim.plan import Plan
-    from hwsim.simulation import LayerResult, Recording, Result
+    from hwsim.results import LayerResult, Result
     from hwsim.technology import Technology
     from quant import Format
 

@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwsim.simulation import Result, simulate
+from hwsim.results import Result
+from hwsim.simulation import simulate
 
 if TYPE_CHECKING:
     from pathlib import Path

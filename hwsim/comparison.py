@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+import workloads
 from hwsim import rankings
 from hwsim.accelerator import Accelerator
 from hwsim.cost import clock_warnings, critical_paths
 from hwsim.equal_area import equal_area
 from hwsim.ledger import ledger_rows
 from hwsim.lowering import IllegalLayoutError
+from hwsim.numerics import Progress, Recording, has_numerics, silent
 from hwsim.repair import repaired
-from hwsim.simulation import (
-    Progress,
-    Recording,
-    Result,
-    _silent,
-    has_numerics,
-    load_workload,
-    simulate,
-)
+from hwsim.results import Result
+from hwsim.simulation import simulate
 from quant import Scheme
 from workloads import FunctionKind
 
@@ -136,7 +131,7 @@ def compare(
     batch: int = 1,
     numerics: bool | None = None,
     technologies: str | Sequence[str] = (),
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Comparison:
     """Compare schemes on one workload and one machine.
 
@@ -174,7 +169,7 @@ def compare(
     ValueError
         If a name, a field or an operand is wrong, or the baseline is refused.
     """
-    network, machine = load_workload(workload), Accelerator.load(accelerator)
+    network, machine = workloads.load(workload), Accelerator.load(accelerator)
     base = Scheme.load(baseline)
     chosen = [Scheme.load(s) for s in (DEFAULT_SCHEMES if schemes is None else schemes)]
     chosen = [base, *(s for s in chosen if s.name != base.name)]

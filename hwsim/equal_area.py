@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hwsim.simulation import Result, plan_network, read_plans
+from hwsim.network import plan_network
+from hwsim.results import Result
+from hwsim.simulation import read_plans
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.execution import execute, prepare
-from hwsim.simulation import Recording, load_workload, plan_network
+from hwsim.network import plan_network
+from hwsim.numerics import Recording
 from quant import Scheme
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def infer(
     >>> float(abs(infer(network)["y"] - network.run(network.evaluation)["y"]).max()) < 0.1
     True
     """
-    network, machine = load_workload(workload), Accelerator.load(accelerator)
+    network, machine = workloads.load(workload), Accelerator.load(accelerator)
     known = recording or Recording(network)
     prepared = {
         plan.layer.name: prepare(plan, known.samples(plan.layer, calibration=True), known.bias(plan.layer))

@@ -11,7 +11,7 @@ from hwsim.cost.pricing import price
 from hwsim.plan import Place, Quantize, RescalePartialSums, ScanRange
 
 if TYPE_CHECKING:
-    from hwsim.simulation import Result
+    from hwsim.results import Result
 
 MEGABYTE = 1e6
 

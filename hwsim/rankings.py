@@ -20,7 +20,7 @@ from hwsim.technology import Technology, technology_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwsim.simulation import Result
+    from hwsim.results import Result
 
 QUANTITIES = {"energy_pj": "energy", "area_um2": "area", "energy_delay_pj_s": "energy-delay product"}
 """Column and what a sentence calls it. Latency does not depend on the technology."""

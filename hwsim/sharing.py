@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, area, needed
 from hwsim.cost.areas import PARTS
-from hwsim.simulation import load_workload, plan_network
+from hwsim.network import plan_network
 from hwsim.technology import Technology
 from quant import Scheme
 
@@ -124,7 +125,7 @@ def shared_area(
     >>> shared.built.total_um2 < sum(alone.total_um2 for alone in shared.alone.values())
     True
     """
-    network, machine = load_workload(workload), Accelerator.load(accelerator)
+    network, machine = workloads.load(workload), Accelerator.load(accelerator)
     technology = Technology.load(machine.technology)
     chosen = [Scheme.load(scheme) for scheme in schemes]
     names = [scheme.name for scheme in chosen]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from hwsim.accelerator import Accelerator
 from hwsim.inference import infer
-from hwsim.simulation import Progress, Recording, _silent, simulate
+from hwsim.numerics import Progress, Recording, silent
+from hwsim.simulation import simulate
 from quant import Scheme
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def qat_study(
     epochs: int = 30,
     seed: int = 0,
     accelerator: Accelerator | str | Path = "edge-16x16",
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Train digits in float and quantized, run both through the integer datapath, and compare.
 

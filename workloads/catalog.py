@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from .minilm import shipped_block
 from .network import Network, unknown_name
+from .operands import from_npz
 from .resnet import resnet50
 from .transformer import decode, prefill
 from .transformer_shapes import SHAPES
@@ -37,13 +39,14 @@ def names() -> tuple[str, ...]:
     return (*_NETWORKS, *shaped)
 
 
-def load(name: str) -> Network:
-    """Find a workload.
+def load(name: str | Path | Network) -> Network:
+    """Find a workload by name, or read a user's operands; a Network passes through.
 
     Parameters
     ----------
     name
-        One of `names`, or ``MODEL-prefill-TOKENS``, ``MODEL-decode-CONTEXT`` with other numbers.
+        One of `names`, or ``MODEL-prefill-TOKENS``, ``MODEL-decode-CONTEXT`` with other numbers; or the path of an
+        ``.npz`` file of operands, see `from_npz`.
 
     Returns
     -------
@@ -54,7 +57,10 @@ def load(name: str) -> Network:
     Raises
     ------
     ValueError
-        If there is none of that name (the text suggests the nearest), or the model takes no so long a sequence.
+        If there is none of that name (the text suggests the nearest), the model takes no so long a sequence, or the
+        file is malformed.
+    OSError
+        If the file can not be read.
 
     Examples
     --------
@@ -66,6 +72,14 @@ def load(name: str) -> Network:
     >>> load("gpt2-decode-100").layer("0.scores").gemm
     Gemm(batch=12, m=1, k=64, n=100)
     """
+    if isinstance(name, Network):
+        return name
+    if str(name).endswith(".npz"):
+        return from_npz(name)
+    return _named(str(name))
+
+
+def _named(name: str) -> Network:
     if name in _NETWORKS:
         return _NETWORKS[name]()
     match = _SHAPED.fullmatch(name)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 import workloads
-from hwsim.simulation import Recording, simulate
+from hwsim.numerics import Recording
+from hwsim.simulation import simulate
 
 Float32 = npt.NDArray[np.float32]
 

@@ -12,7 +12,8 @@ import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.equal_area import equal_area
 from hwsim.lowering import lower
-from hwsim.simulation import Result, plan_network
+from hwsim.network import plan_network
+from hwsim.results import Result
 from quant import Scheme, decide, quantize
 
 from . import samples

@@ -9,7 +9,8 @@ import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.lowering import lower
 from hwsim.plan import DequantizeWeights, Plan, Quantize, Requantize, ScanRange
-from hwsim.simulation import Result, simulate
+from hwsim.results import Result
+from hwsim.simulation import simulate
 from quant import OperandSpec, Scheme
 
 from . import samples

@@ -14,7 +14,8 @@ import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.cost.pricing import price
 from hwsim.plan import SumForZeroPoint
-from hwsim.simulation import Result, simulate
+from hwsim.results import Result
+from hwsim.simulation import simulate
 from quant import Scheme, decide, quantize, sqnr_db
 
 from . import samples

@@ -67,10 +67,10 @@ def compare(
     transformer by its shape: gpt2-prefill-512, gpt2-decode-512, minilm-l6-prefill-128, tinyllama-1.1b-decode-2048.
     """
     import hwsim
-    from hwsim.simulation import load_workload
+    import workloads
     from quant import Scheme
 
-    network = load_workload(workload)
+    network = workloads.load(workload)
     chosen = [Scheme.load(name) for name in schemes or hwsim.DEFAULT_SCHEMES]
     measured = not costs_only and not network.shapes_only
     steps = (len(chosen) + 2) * (1 + (len(network.layers) if measured else 0))

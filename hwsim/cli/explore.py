@@ -66,13 +66,12 @@ def explore(
     import workloads
     from hwsim.exploration import explore as explore_space
     from hwsim.exploration import pareto
-    from hwsim.simulation import load_workload
 
     if gemms is not None and workload is not None:
         msg = f"workload must be given by --workload or by --gemm, not both {workload} and {gemms}"
         raise ValueError(msg)
     network = (
-        load_workload(workload or "minilm-block") if gemms is None else workloads.gemm(*workloads.parse_gemm(gemms))
+        workloads.load(workload or "minilm-block") if gemms is None else workloads.gemm(*workloads.parse_gemm(gemms))
     )
     grid = dict(_parsed(text) for text in fields)
     if len(grid) < len(fields):

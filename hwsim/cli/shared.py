@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from hwsim.simulation import Progress
+    from hwsim.numerics import Progress
 
 
 def console(*, record: bool = False) -> Console:

@@ -12,7 +12,7 @@ from hwsim.cli.shared import console, print_json, progress, records, write_frame
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from hwsim.simulation import Result
+    from hwsim.results import Result
     from hwsim.timing.models import Model, Profile
     from workloads import Network
 
@@ -73,12 +73,13 @@ def simulate(
     """
     import hwsim
     import workloads
-    from hwsim.simulation import load_workload
 
     if gemm is not None and workload is not None:
         msg = f"workload must be given by name or by --gemm, not both {workload} and {gemm}"
         raise ValueError(msg)
-    network = load_workload(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
+    network = (
+        workloads.load(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
+    )
     machine = _machine(accelerator, array, dataflow)
     if model is not None or profile is not None or timeline is not None:
         if show_plan or costs_only:
@@ -131,7 +132,7 @@ def _time(
     """Read time alone, by one model."""
     import pandas as pd
 
-    from hwsim.simulation import plan_network
+    from hwsim.network import plan_network
     from hwsim.timing import chrome_trace, timeline_frame, timing_row
     from hwsim.timing.event_driven import network_intervals
     from quant import Scheme

@@ -16,7 +16,8 @@ from hwsim.exploration.columns import of_columns
 from hwsim.exploration.fields import COLUMNS, SIZES
 from hwsim.exploration.readings import COUNTS, Rows, Table, priced_buffers
 from hwsim.exploration.variants import Group, Plans, Prices, key_of, plan_layers, sensitive_to_depth, sort_plans
-from hwsim.simulation import plan_network, simulate
+from hwsim.network import plan_network
+from hwsim.simulation import simulate
 from hwsim.technology import Technology
 from hwsim.timing.cycles import BOUNDS
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.exploration.blocks import Sweep
 from hwsim.exploration.parts import Parts
 from hwsim.exploration.spaces import make_space
-from hwsim.simulation import load_workload
 from quant import Scheme
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def explore(
     [[8, 8, 269312], [8, 16, 136704], [16, 8, 136704], [16, 16, 69376]]
     """
     several = [schemes] if isinstance(schemes, Scheme | str | Path) else list(schemes)
-    network, chosen = load_workload(workload), [Scheme.load(scheme) for scheme in several]
+    network, chosen = workloads.load(workload), [Scheme.load(scheme) for scheme in several]
     _different([scheme.name for scheme in chosen])
     layers = network.layers
     sizes = len(layers) == 1 and layers[0].contraction == "mk,kn->mn"

@@ -1,5 +1,7 @@
 from .functions import OPERATIONS as OPERATIONS
 from .functions import with_functions as with_functions
+from .planning import plan_network as plan_network
+from .planning import split_batch as split_batch
 from .residency import Kept as Kept
 from .residency import keep as keep
 from .residency import kept_tensors as kept_tensors

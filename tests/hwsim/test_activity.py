@@ -13,7 +13,7 @@ import hwsim
 import workloads
 from hwsim.activity import activities, measure
 from hwsim.cli.simulate import simulate as command
-from hwsim.simulation import Recording
+from hwsim.numerics import Recording
 from hwsim.technology import Technology
 from quant import Scheme
 from tests.hwsim.machines import machine, network_of, weight_layer

@@ -12,7 +12,7 @@ import hwsim
 import workloads
 from hwsim.cost import area
 from hwsim.equal_area import scaled_to_area
-from hwsim.simulation import plan_network
+from hwsim.network import plan_network
 from quant import Scheme
 from tests.hwsim.machines import attention_layer, machine, network_of, weight_layer
 

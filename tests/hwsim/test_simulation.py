@@ -11,7 +11,7 @@ import pytest
 import hwsim
 import workloads
 from hwsim.execution import prepare
-from hwsim.simulation import Recording, load_workload
+from hwsim.numerics import Recording
 from tests.hwsim.machines import attention_layer, machine, network_of, weight_layer
 from workloads import Function, FunctionKind, Layer, Network
 
@@ -120,14 +120,14 @@ def test_a_recording_runs_each_input_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_workloads_are_named_given_or_read(tmp_path: Path) -> None:
     network = network_of(weight_layer())
-    assert load_workload(network) is network
-    assert load_workload("minilm-block").name == "minilm-block"
+    assert workloads.load(network) is network
+    assert workloads.load("minilm-block").name == "minilm-block"
     path = tmp_path / "o.npz"
     np.savez(path, lhs=np.ones((2, 3), "f4"), rhs=np.ones((3, 5), "f4"))
-    assert load_workload(path).layers[0].sizes == {"m": 2, "k": 3, "n": 5}
+    assert workloads.load(path).layers[0].sizes == {"m": 2, "k": 3, "n": 5}
     assert hwsim.simulate(str(path), "w8a8-dynamic").layers[0].plan.mac.macs == 30
     with pytest.raises(ValueError, match="minilm-block"):
-        load_workload("minilm")
+        workloads.load("minilm")
 
 
 def test_errors_name_layer_and_scheme() -> None:

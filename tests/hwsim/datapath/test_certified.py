@@ -26,7 +26,8 @@ def walked(
 ) -> np.ndarray[Any, Any]:
     """Walk every output by itself."""
     start = np.broadcast_to(np.asarray(initial, np.int64), (1, len(lhs), rhs.shape[1]))
-    return walk(lhs[np.newaxis], rhs[np.newaxis], start, accumulator).register[0]
+    register: np.ndarray[Any, Any] = walk(lhs[np.newaxis], rhs[np.newaxis], start, accumulator).register[0]
+    return register
 
 
 @pytest.mark.parametrize("depth", [1, 3, 8, 100])
@@ -185,9 +186,9 @@ def test_rails_of_every_width_agree_with_python_integers(
         want: object = trace(lhs[0].tolist(), rhs[:, 0].tolist(), initial, accumulator)
     except AccumulatorOverflowError as error:
         want = (error.step, error.value)
-    narrow = [x.astype(np.uint8 if t == "uint8" else np.int8) for x, t in zip((lhs, rhs), types, strict=True)]
+    one, two = (x.astype(np.uint8 if t == "uint8" else np.int8) for x, t in zip((lhs, rhs), types, strict=True))
     try:
-        got: object = int(matmul(*narrow, accumulator, initial=initial)[0, 0])
+        got: object = int(matmul(one, two, accumulator, initial=initial)[0, 0])
     except AccumulatorOverflowError as error:
         got = (error.step, error.value)
     assert got == want
