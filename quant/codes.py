@@ -27,6 +27,13 @@ Float64 = npt.NDArray[np.float64]
 FINE = 512
 """Runs of values on which the first codebook is found exactly."""
 
+_EXPONENT = np.int32(0x7F800000)
+_UP_LINEAR = 1 << 22  # carries into the exponent of a single from 1.5 on
+_UP_GEOMETRIC = (1 << 23) - 3474676  # from the first single above sqrt(2) on: (2**23 + 3474676)**2 > 2**47
+
+_FEW_LIMITS = 32
+"""Limits up to which counting those below a value beats a binary search."""
+
 LLOYD_STEPS = 500
 """Bound on Lloyd's steps, which only large tables reach; the codebook is then not at a local optimum yet."""
 
@@ -184,7 +191,16 @@ def nearest_entry(x: Float32, table: npt.NDArray[Any]) -> IntArray:
     """Index of the nearest entry of a sorted table; midway, the lower."""
     wide = table.astype(np.float64)
     limits = (wide[1:] + wide[:-1]) / 2
-    return np.searchsorted(limits, x.astype(np.float64), side="left")
+    if limits.size > _FEW_LIMITS or x.dtype != np.float32:
+        return np.searchsorted(limits, x.astype(np.float64), side="left")
+    # A single is above a limit if it is above the largest single that is not.
+    with np.errstate(over="ignore"):
+        single = limits.astype(np.float32)
+    single = np.where(single > limits, np.nextafter(single, np.float32(-np.inf)), single)
+    index = np.zeros(x.shape, np.uint8)
+    for limit in single:
+        index += x > limit
+    return index.astype(np.intp)
 
 
 def entropy_bits(codes: npt.ArrayLike) -> float:
@@ -321,13 +337,14 @@ def _scaled(
 
 
 def _nearest_pow2(quotient: Float32, largest: int, geometric: bool) -> Float32:
-    """Nearest of 0, 1, 2, 4, ... `largest` with the sign of the quotient."""
+    """Nearest of 0, 1, 2, 4, ... `largest` with the sign of the quotient; as `round_pow2`, by its bits."""
     magnitude = np.abs(quotient)
-    power = np.minimum(round_pow2(magnitude, geometric), largest)
+    bits = magnitude.view(np.int32) + np.int32(_UP_GEOMETRIC if geometric else _UP_LINEAR)
+    power = (bits & _EXPONENT).view(np.float32)
     kept = power >= 1 if geometric else magnitude >= 0.5
-    power = np.where(kept, np.maximum(power, 1), 0)
-    signed: Float32 = np.copysign(power, quotient).astype(np.float32)
-    return signed
+    np.clip(power, 1, largest, out=power)
+    power *= kept
+    return np.copysign(power, quotient)
 
 
 def _search_pow2(x: Float32, cell: tuple[int, ...], scale: Float32, rule: ScaleRule, geometric: bool) -> Float32:
