@@ -84,7 +84,7 @@ def _scheme_row(row: Row, index: int, count: int) -> GridRow:
         cell=index,
         style=style,
         note=row.remark,
-        indent=2 * row.depth,
+        indent=row.depth,
         rule=row.baseline and index == 0 and count > 1,
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("workload", default="minilm-block")
 @click.option(
-    "--scheme", "-s", "schemes", multiple=True, metavar="NAME|FILE", help="A scheme; give several. [default: a dozen]"
+    "--scheme", "-s", "schemes", multiple=True, metavar="NAME|FILE", help="A scheme; give several. [default: fifteen]"
 )
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--baseline", "-b", default="fp32", show_default=True, metavar="NAME|FILE", help="What ratios refer to.")

@@ -25,7 +25,7 @@ SHOWN = 40
 @click.command()
 @click.option("--gemm", "gemms", metavar="MxNxK", help="One product instead of a workload.")
 @click.option("--workload", "-w", metavar="NAME|FILE", help="An embedded network or an .npz file.")
-@click.option("--scheme", "-s", "schemes", default="w8a8-static", show_default=True, metavar="A,B", help="Schemes.")
+@click.option("--scheme", "-s", "schemes", multiple=True, metavar="A,B", help="Schemes.  [default: w8a8-static]")
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option(
     "--set",
@@ -47,7 +47,7 @@ SHOWN = 40
 def explore(
     gemms: str | None,
     workload: str | None,
-    schemes: str,
+    schemes: tuple[str, ...],
     accelerator: str,
     fields: tuple[str, ...],
     front: bool,
@@ -77,7 +77,7 @@ def explore(
     if len(grid) < len(fields):
         msg = "field must be given once in --set, not twice"
         raise ValueError(msg)
-    names = [name.strip() for name in schemes.split(",") if name.strip()]
+    names = [name.strip() for name in ",".join(schemes or ("w8a8-static",)).split(",") if name.strip()]
     with _progress() as report:
         frame = explore_space(
             network, names, accelerator, grid=grid, costs=not time_only, folder=folder, progress=report
