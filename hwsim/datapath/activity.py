@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from quant.formats import IntArray, IntFormat
 
-from .gemm import usable_processors
 from .operands import as_integers
+from .processors import usable_processors
 
 _LARGEST_COUNT = 1 << 30
 

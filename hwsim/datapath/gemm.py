@@ -6,7 +6,6 @@ while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**5
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +15,8 @@ import numpy.typing as npt
 
 from quant.formats import IntArray
 
+from .processors import usable_processors
+
 _SINGLE_LIMIT = 1 << 24
 _DOUBLE_LIMIT = 1 << 53
 _SHORTEST_SINGLE_BLOCK = 64
@@ -23,12 +24,6 @@ _PIECE = 1 << 15
 _WORTH_A_SESSION = 1 << 27
 _WORTH_A_CALL = 1 << 21
 _WORTH_THREADS = 1 << 26
-
-
-def usable_processors() -> int:
-    """Return the number of processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def magnitude(x: IntArray) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from quant.formats import IntArray
 
-from .gemm import usable_processors
+from .processors import usable_processors
 
 # Element types of onnx.proto.
 _UINT8, _INT8, _INT32 = 2, 3, 6

@@ -14,8 +14,8 @@ from quant.formats import IntArray, Overflow
 from . import steps
 from .accumulator import Accumulator
 from .certified import group_norms, kernel_limits
-from .gemm import usable_processors
 from .lanes import width
+from .processors import usable_processors
 from .step_kernels import Recipe, Rule, kernel
 
 EXACT_LIMITS = {"float32": 1 << 24, "float64": 1 << 53}

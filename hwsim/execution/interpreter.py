@@ -12,8 +12,9 @@ from hwsim.execution import outliers, results, sums
 from hwsim.execution.migration import along
 from hwsim.execution.quantization import Float32, quantized, rounded
 from hwsim.execution.rotation import rotate_activation
-from hwsim.execution.state import IntArray, State, needed
+from hwsim.execution.state import State, needed
 from quant import FloatFormat
+from quant.formats import IntArray
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator

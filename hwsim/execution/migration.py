@@ -13,8 +13,8 @@ from quant import Contraction
 from quant.outliers import along_axes, real_product, smoothing_factors, widths
 
 if TYPE_CHECKING:
-    from hwsim.execution.preparation import Samples
     from hwsim.execution.quantization import Float32
+    from hwsim.execution.samples import Samples
     from hwsim.plan import Plan
 
 ALPHAS = tuple(tenths / 10 for tenths in range(11))

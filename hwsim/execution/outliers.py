@@ -13,8 +13,9 @@ from hwsim.execution.state import needed
 from quant import FP32
 
 if TYPE_CHECKING:
-    from hwsim.execution.state import IntArray, State
+    from hwsim.execution.state import State
     from hwsim.plan import MultiplyOutliers, ScanRange
+    from quant.formats import IntArray
 
 
 def split_outliers(state: State, step: ScanRange) -> None:

@@ -14,23 +14,9 @@ from hwsim.plan import EncodePrototypes, Quantize
 from quant import Contraction, ScaleLayout, parse_layout, quantize_operand
 
 if TYPE_CHECKING:
+    from hwsim.execution.samples import Samples
     from hwsim.plan import Plan
     from quant import QTensor
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Float tensors of one layer, recorded on calibration inputs; a static scheme takes its ranges from them.
-
-    Parameters
-    ----------
-    lhs, rhs, out : float
-        Both operands and the result, in the axes of the contraction. `rhs` of a weight is the weight.
-    """
-
-    lhs: Float32
-    rhs: Float32
-    out: Float32
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from quant import Contraction, ProductQuantizer, QTensor, parse_layout, quantize
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32
-    from hwsim.execution.state import IntArray
     from hwsim.plan import EncodePrototypes, Plan
     from quant import OperandSpec
+    from quant.formats import IntArray
 
 
 @dataclass(frozen=True)

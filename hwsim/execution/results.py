@@ -16,8 +16,9 @@ from quant import QTensor, quantize_operand
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32
-    from hwsim.execution.state import IntArray, State
+    from hwsim.execution.state import State
     from hwsim.plan import Requantize, RescalePartialSums
+    from quant.formats import IntArray
 
 
 def rescale(state: State, step: RescalePartialSums) -> None:

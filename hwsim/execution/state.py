@@ -13,13 +13,12 @@ from hwsim import datapath
 from hwsim import plan as steps
 from hwsim.lowering import operands
 from quant import Contraction, FloatFormat, IntFormat, Overflow, QTensor, parse_format
+from quant.formats import IntArray
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.execution.preparation import Prepared
     from hwsim.execution.quantization import Float32
-
-IntArray = npt.NDArray[np.signedinteger[Any]]
 
 
 def needed(value: Any) -> Any:

@@ -11,8 +11,9 @@ from hwsim.execution.quantization import rounded
 from hwsim.execution.state import needed
 
 if TYPE_CHECKING:
-    from hwsim.execution.state import IntArray, State
+    from hwsim.execution.state import State
     from hwsim.plan import MultiplyAccumulate
+    from quant.formats import IntArray
 
 
 def multiply_floats(state: State, step: MultiplyAccumulate) -> None:
