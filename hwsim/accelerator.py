@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pydantic
 
-from quant.documents import Document, load_document, preset_names
-
-PRESETS = "presets/accelerators"
+from quant.documents import Document, PresetDocument
 
 Positive = Annotated[int, pydantic.Field(gt=0, strict=True)]
 PositiveNumber = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
@@ -173,7 +170,7 @@ class Memories(Document):
         return self
 
 
-class Accelerator(Document):
+class Accelerator(PresetDocument):
     """An accelerator as YAML describes it; see ``hwsim presets edge-16x16``.
 
     Parameters
@@ -182,6 +179,10 @@ class Accelerator(Document):
         Equal arrays that share buffers and vector unit. They split the tiles of the result, or the rows that stream
         past a stationary operand, whichever takes less time.
     """
+
+    package: ClassVar[str] = "hwsim"
+    folder: ClassVar[str] = "presets/accelerators"
+    kind: ClassVar[str] = "accelerator"
 
     name: str
     description: str
@@ -223,28 +224,3 @@ class Accelerator(Document):
         if own is None:
             return (other_bits + weight_bits) / self.dram_bits_per_cycle
         return np.maximum(other_bits / self.dram_bits_per_cycle, weight_bits / (8 * own * self.cycle_ns))
-
-    @classmethod
-    def load(cls, name: str | Path | Accelerator) -> Accelerator:
-        """Load a preset by name or a YAML file by path; an Accelerator passes through.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset (the nearest is suggested) or a field breaks its rule.
-        OSError
-            If the file can not be read.
-
-        Examples
-        --------
-        >>> Accelerator.load("edge-16x16").array.rows
-        16
-        """
-        if isinstance(name, Accelerator):
-            return name
-        return load_document(cls, name, "hwsim", PRESETS, "accelerator")
-
-    @staticmethod
-    def presets() -> list[str]:
-        """Names of the presets."""
-        return preset_names("hwsim", PRESETS)

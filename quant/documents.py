@@ -7,17 +7,16 @@ and what it was; an unknown field or preset comes with the nearest known name.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 import yaml
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from pydantic_core import ErrorDetails
 
 
@@ -153,36 +152,43 @@ def _siblings(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
     return list(current.model_fields)
 
 
-D = TypeVar("D", bound=Document)
+class PresetDocument(Document):
+    """A document that a package ships presets of, as YAML files in one of its folders."""
+
+    package: ClassVar[str]
+    folder: ClassVar[str]
+    kind: ClassVar[str]
+
+    @classmethod
+    def load(cls, name: str | Path | Self) -> Self:
+        """Load a preset by name or a YAML file by path; a document passes through.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset (the nearest is suggested) or a field breaks its rule.
+        OSError
+            If the file can not be read.
+        """
+        if isinstance(name, cls):
+            return name
+        if Path(str(name)).suffix in {".yaml", ".yml"}:
+            return cls.from_yaml(Path(str(name)).read_text(encoding="utf-8"), str(name))
+        preset: Self = _preset(cls, str(name))
+        return preset
+
+    @classmethod
+    def presets(cls) -> list[str]:
+        """Names of the presets, sorted."""
+        names = (entry.name for entry in importlib.resources.files(cls.package).joinpath(cls.folder).iterdir())
+        return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def preset_names(package: str, folder: str) -> list[str]:
-    """Names of the YAML presets in a folder of a package, sorted."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _folder(package, folder).iterdir() if entry.name.endswith(".yaml")
-    )
-
-
-def load_document(model: type[D], name: str | Path, package: str, folder: str, kind: str) -> D:
-    """Load a preset by name, or a file by path (anything with a suffix ``.yaml`` or ``.yml``).
-
-    Raises
-    ------
-    ValueError
-        If no preset has the name (the nearest one is suggested) or a field breaks its rule.
-    OSError
-        If the file can not be read.
-    """
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        return model.from_yaml(path.read_text(encoding="utf-8"), str(name))
-    known = preset_names(package, folder)
-    if str(name) not in known:
-        msg = f"{kind} must be a preset or a .yaml file, not {str(name)!r}; {suggest(str(name), known)}"
+@functools.cache
+def _preset(model: type[PresetDocument], name: str) -> Any:
+    """Read a preset, which unlike a file can not change between two calls."""
+    if name not in model.presets():
+        msg = f"{model.kind} must be a preset or a .yaml file, not {name!r}; {suggest(name, model.presets())}"
         raise ValueError(msg)
-    text = _folder(package, folder).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return model.from_yaml(text, f"{kind} preset {name}")
-
-
-def _folder(package: str, folder: str) -> Traversable:
-    return importlib.resources.files(package).joinpath(folder)
+    folder = importlib.resources.files(model.package).joinpath(model.folder)
+    return model.from_yaml(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{model.kind} preset {name}")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 
-from quant.documents import Document, load_document, preset_names
+from quant.documents import Document, PresetDocument
 from quant.operand_spec import FloatName, OperandSpec
 
 Strategy = Literal["float", "weight_only", "dynamic", "static"]
-
-PRESETS = "presets"
 
 
 class ActivationPair(Document):
@@ -93,7 +89,7 @@ class OutlierChannels(Document):
         return math.ceil(self.share * channels)
 
 
-class Scheme(Document):
+class Scheme(PresetDocument):
     """A quantization scheme of a whole network.
 
     Parameters
@@ -116,7 +112,16 @@ class Scheme(Document):
         Profile of the integer requantizer of a static scheme.
     zero_point_sums
         Where the sums for a weight zero point come from: ``adders`` beside the array or an extra ``channel``.
+
+    Examples
+    --------
+    >>> Scheme.load("w8a8-dynamic").activation.layout
+    'per_token'
     """
+
+    package: ClassVar[str] = "quant"
+    folder: ClassVar[str] = "presets"
+    kind: ClassVar[str] = "scheme"
 
     name: str
     description: str
@@ -196,29 +201,6 @@ class Scheme(Document):
             msg = "attention must be float or a pair, and smooth and rotate absent, where activations are pq"
             raise ValueError(msg)
 
-    @classmethod
-    def load(cls, name: str | Path | Scheme) -> Scheme:
-        """Load a preset by name or a YAML file by path; a Scheme passes through.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset (the nearest is suggested) or a field breaks its rule.
-        OSError
-            If the file can not be read.
-
-        Examples
-        --------
-        >>> Scheme.load("w8a8-dynamic").activation.layout
-        'per_token'
-        """
-        return name if isinstance(name, Scheme) else _load(str(name))
-
-    @staticmethod
-    def presets() -> list[str]:
-        """Names of the presets."""
-        return preset_names("quant", PRESETS)
-
     def operand_specs(self, *, rhs_is_weight: bool) -> tuple[OperandSpec | None, OperandSpec | None]:
         """Specs of the two operands of a contraction; None where the operand stays float."""
         if rhs_is_weight:
@@ -230,15 +212,3 @@ class Scheme(Document):
                 return None, None
             case pair:
                 return pair.lhs, pair.rhs
-
-
-@functools.lru_cache(maxsize=256)
-def _load_preset(name: str) -> Scheme:
-    return load_document(Scheme, name, "quant", PRESETS, "scheme")
-
-
-def _load(name: str) -> Scheme:
-    # A file may change between two calls; a preset can not.
-    if name.endswith((".yaml", ".yml")):
-        return load_document(Scheme, name, "quant", PRESETS, "scheme")
-    return _load_preset(name)

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pydantic
 import pytest
 
-from quant.documents import Document, load_document, preset_names, suggest
+from quant.documents import Document, PresetDocument, suggest
 
 
 class Inner(Document):
@@ -15,7 +15,11 @@ class Inner(Document):
     note: str = "none"
 
 
-class Outer(Document):
+class Outer(PresetDocument):
+    package: ClassVar[str] = "quant"
+    folder: ClassVar[str] = "presets"
+    kind: ClassVar[str] = "outer"
+
     name: str
     inner: Inner
     other: Inner | None = None
@@ -99,20 +103,20 @@ def test_a_wrong_replacement_is_refused(changes: dict[str, object], text: str) -
 def test_files_and_presets_are_told_apart_by_suffix(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(GOOD, encoding="utf-8")
-    assert load_document(Outer, path, "quant", "presets", "outer").inner.depth == 3
-    assert load_document(Outer, str(path), "quant", "presets", "outer").name == "é"
+    assert Outer.load(path).inner.depth == 3
+    assert Outer.load(str(path)).name == "é"
     with pytest.raises(FileNotFoundError):
-        load_document(Outer, tmp_path / "b.yml", "quant", "presets", "outer")
+        Outer.load(tmp_path / "b.yml")
     text = "outer must be a preset or a .yaml file, not 'fp23'; did you mean fp32?"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        load_document(Outer, "fp23", "quant", "presets", "outer")
+        Outer.load("fp23")
 
 
 def test_presets_are_the_files_of_the_folder() -> None:
     import quant
 
     folder = Path(quant.__file__).parent / "presets"
-    assert preset_names("quant", "presets") == sorted(path.stem for path in folder.glob("*.yaml"))
+    assert Outer.presets() == sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def test_suggestions_are_near_or_complete() -> None:
