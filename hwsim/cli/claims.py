@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwsim.cli.shared import console, print_json, progress, records, write_frame, write_text
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ _CAPTIONS = {
 }
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.option(
     "--only", "-o", multiple=True, metavar="ID|NAME|TOPIC", help="Measure these claims; give several. [default: all]"
 )

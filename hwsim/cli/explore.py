@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.shared import console, print_json, records, write_frame
+from hwsim.cli.shared import OutputFile, check_streams, console, print_json, records, write_frame
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ SHORT = {"latency": "latency_us", "energy": "energy_pj", "area": "area_um2", "ed
 SHOWN = 40
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.option("--gemm", "gemms", metavar="MxNxK", help="One product instead of a workload.")
 @click.option("--workload", "-w", metavar="NAME|FILE", help="An embedded network or an .npz file.")
 @click.option("--scheme", "-s", "schemes", multiple=True, metavar="A,B", help="Schemes.  [default: w8a8-static]")
@@ -40,10 +41,8 @@ SHOWN = 40
 @click.option("--time-only", is_flag=True, help="Skip energy and area.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Write parts here; goes on later.")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
-@click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
-)
-@click.option("--parquet", type=click.Path(path_type=Path), help="Write rows to a .parquet file.")
+@click.option("--csv", type=OutputFile(".csv", allow_dash=True), help="Write rows to a .csv file; - prints them.")
+@click.option("--parquet", type=OutputFile(".parquet"), help="Write rows to a .parquet file.")
 def explore(
     gemms: str | None,
     workload: str | None,
@@ -67,6 +66,7 @@ def explore(
     from hwsim.exploration import explore as explore_space
     from hwsim.exploration import pareto
 
+    check_streams(as_json=as_json, csv=csv)
     if gemms is not None and workload is not None:
         msg = f"workload must be given by --workload or by --gemm, not both {workload} and {gemms}"
         raise ValueError(msg)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwsim.cli.shared import console, print_json, records
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +45,7 @@ def parse_sizes(text: str) -> dict[str, int]:
     return sizes
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("contraction", default="mk,kn->mn")
 @click.option("--lhs", metavar="LAYOUT", help="Scale layout of the left operand, the activations.")
 @click.option("--rhs", metavar="LAYOUT", help="Scale layout of the right operand, the weights.")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwsim.cli.shared import console, print_json, records
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     from hwsim.technology import Technology
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("name", required=False)
 @click.argument("technology_name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from hwsim.numerics import Progress
 
 
-def console(*, record: bool = False) -> Console:
-    """Console for results: no colour when piped. `record` keeps what is printed for `save_svg`."""
+def console(*, record: bool = False, silent: bool = False) -> Console:
+    """Console for results: no colour when piped. `record` keeps what is printed for `save_svg`, `silent` only that."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, record=record)
+    return Console(highlight=False, soft_wrap=False, record=record, file=io.StringIO() if silent else None)
 
 
 def save_svg(recorded: Console, path: Path, title: str) -> None:
@@ -36,6 +37,62 @@ def save_svg(recorded: Console, path: Path, title: str) -> None:
     write_text(path, own.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas"))
 
 
+class OutputFile(click.Path):
+    """A file to write, refused before any work if its ending or its folder does not fit.
+
+    Parameters
+    ----------
+    suffixes
+        Endings that the option can write.
+    allow_dash
+        Take ``-`` for standard output.
+    """
+
+    def __init__(self, *suffixes: str, allow_dash: bool = False) -> None:
+        super().__init__(dir_okay=False, allow_dash=allow_dash, path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a path or say what is wrong with it."""
+        path = Path(value)
+        if self.allow_dash and str(path) == "-":
+            return path
+        if path.suffix not in self.suffixes:
+            rule = f"file must end in {' or '.join(self.suffixes)}, not {path.suffix or path.name!r}"
+            self.fail(f"{rule}{'; - prints' if self.allow_dash else ''}", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path} must be in a folder that exists, not in {path.parent}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def check_streams(*, as_json: bool, csv: Path | None) -> None:
+    """Refuse two formats on one standard output.
+
+    Raises
+    ------
+    ValueError
+        If both are asked for.
+    """
+    if as_json and str(csv) == "-":
+        msg = "--json and --csv - must not be given together: both print to standard output"
+        raise ValueError(msg)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Lend a name to write to that takes the place of `path` at the end; an error names `path`."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all.
 
@@ -44,12 +101,8 @@ def write_text(path: Path, text: str) -> None:
     OSError
         If it can not be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -102,8 +155,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     if str(path) == "-":
         click.echo(frame.to_csv(index=False), nl=False)
         return
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _whole(path) as partial:
         match path.suffix:
             case ".csv":
                 frame.to_csv(partial, index=False)
@@ -118,9 +170,6 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
             case other:
                 msg = f"file must end in .csv, .json or .parquet, not {other or path.name!r}"
                 raise ValueError(msg)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def interactive() -> bool:

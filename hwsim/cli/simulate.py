@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, write_frame, write_text
+from hwsim.cli.shared import check_streams, console, print_json, progress, records, write_frame, write_text
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -21,7 +24,7 @@ MODELS = ["closed", "event", "register"]
 PROFILES = ["hwsim", "scalesim"]
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("workload", required=False)
 @click.option("--gemm", metavar="MxNxK", help="One product of synthetic operands instead of a workload.")
 @click.option("--scheme", "-s", default="w8a8-static", show_default=True, metavar="NAME|FILE", help="The scheme.")
@@ -41,10 +44,12 @@ PROFILES = ["hwsim", "scalesim"]
 @click.option(
     "--timeline",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a trace of the event model for Perfetto (.json) or its intervals (.csv, .parquet).",
+    help="Time only, by the event model: write its trace for Perfetto (.json) or its intervals (.csv, .parquet).",
 )
 @click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
-@click.option("--plan", "show_plan", is_flag=True, help="Print the steps of every layer.")
+@click.option(
+    "--plan", "show_plan", is_flag=True, help="Print the steps of every layer; with --json they are a part of it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print totals and layers as JSON.")
 @click.option(
     "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write layers to a .csv file; - prints them."
@@ -81,9 +86,20 @@ def simulate(
         workloads.load(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
     )
     machine = _machine(accelerator, array, dataflow)
+    place = _place(machine, array, dataflow)
+    check_streams(as_json=as_json, csv=csv)
+    if show_plan and str(csv) == "-":
+        msg = "--plan and --csv - must not be given together: both print to standard output"
+        raise ValueError(msg)
+    if costs_only and activity == "measured":
+        msg = "--activity measured must go without --costs-only: toggles are counted while the numerics run"
+        raise ValueError(msg)
     if model is not None or profile is not None or timeline is not None:
-        if show_plan or costs_only:
-            msg = "--model, --profile and --timeline must go without --plan and --costs-only: they read time only"
+        if show_plan or costs_only or activity == "measured":
+            msg = (
+                "--model, --profile and --timeline must go without --plan, --costs-only and --activity measured: "
+                "they read time only"
+            )
             raise ValueError(msg)
         default: Model = "closed" if timeline is None else "event"
         _time(
@@ -93,6 +109,7 @@ def simulate(
             model or default,
             profile or "hwsim",
             timeline,
+            place=place,
             as_json=as_json,
             csv=csv,
         )
@@ -110,12 +127,11 @@ def simulate(
     if csv is not None:
         write_frame(result.to_frame(), csv)
     if as_json:
-        print_json(_json(result))
+        print_json(_json(result, with_plans=show_plan))
     elif show_plan:
-        for layer in result.layers:
-            click.echo(str(layer.plan))
+        _print_plans(result)
     elif str(csv) != "-":
-        _print(result)
+        _print(result, place)
 
 
 def _time(
@@ -126,6 +142,7 @@ def _time(
     profile: Profile,
     timeline: Path | None,
     *,
+    place: str,
     as_json: bool,
     csv: Path | None,
 ) -> None:
@@ -169,7 +186,7 @@ def _time(
         print_json({**records(pd.DataFrame([totals]))[0], "layers": records(frame)})
     elif str(csv) != "-":
         out = console()
-        title = f"{network.name} under {scheme} on {machine.name}"
+        title = f"{network.name} under {scheme} on {place}"
         out.print(frame_table(frame.drop(columns=["model", "profile"]), title=title, width=out.width))
         out.print(frame_table(pd.DataFrame([totals]), title="In all", width=out.width))
 
@@ -191,15 +208,33 @@ def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
     return machine.replace(**changes) if changes else machine
 
 
-def _json(result: Result) -> dict[str, Any]:
+def _place(machine: Accelerator, array: str | None, dataflow: str | None) -> str:
+    """Name a machine with what is changed of it."""
+    changed = ([f"{machine.array.rows}x{machine.array.columns}"] if array else []) + ([dataflow] if dataflow else [])
+    article = "an" if changed and changed[0].startswith(("8", "11x", "18x", "os", "is")) else "a"
+    return f"{machine.name} with {article} {' '.join(changed)} array" if changed else machine.name
+
+
+def _json(result: Result, *, with_plans: bool) -> dict[str, Any]:
     import pandas as pd
 
     totals = records(pd.DataFrame([result.totals()]))[0]
     bounds = result.to_frame().groupby("bound")["total_cycles"].sum()
-    return {**totals, "bound": str(bounds.idxmax()), "layers": records(result.to_frame())}
+    rows = records(result.to_frame())
+    if with_plans:
+        rows = [{**row, "plan": str(layer.plan).splitlines()} for row, layer in zip(rows, result.layers, strict=True)]
+    return {**totals, "bound": str(bounds.idxmax()), "layers": rows}
 
 
-def _print(result: Result) -> None:
+def _print_plans(result: Result) -> None:
+    """Print the steps of every layer, long lines going on further in."""
+    width = console().width
+    for layer in result.layers:
+        for line in str(layer.plan).splitlines():
+            click.echo(textwrap.fill(line, width, subsequent_indent=" " * 6, break_on_hyphens=False))
+
+
+def _print(result: Result, place: str) -> None:
     import pandas as pd
 
     from hwsim.cost import clock_warnings, critical_paths
@@ -215,12 +250,13 @@ def _print(result: Result) -> None:
     out.print(
         frame_table(
             frame[[name for name in shown if name in frame]],
-            title=f"{result.workload} under {result.scheme.name} on {result.accelerator.name}",
+            title=f"{result.workload} under {result.scheme.name} on {place}",
             width=out.width,
         )
     )
     totals = result.totals()
-    rows = ["total_cycles", "latency_us", "utilization", "energy_pj", "area_um2", "power_mw", "tops_per_w"]
+    errors = [name for name in ("sqnr_db", "block_sqnr_db") if not math.isnan(totals[name])]
+    rows = ["total_cycles", *errors, "latency_us", "utilization", "energy_pj", "area_um2", "power_mw", "tops_per_w"]
     rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
     rows += [name for name in ("tokens_per_s", "energy_per_token_pj", "traffic_per_token_bytes") if name in totals]
     out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))

@@ -1,0 +1,134 @@
+"""Options that go together or must not, and what the printed tables say, as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from hwsim.cli import main as entry
+
+
+class Call(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """Standard output on one line, as wrapping is not what is tested."""
+        return " ".join(self.out.split())
+
+
+Run = Callable[..., Call]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Call the entry point in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, columns: int = 80) -> Call:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["hwsim", *arguments])
+        code: Any = 0
+        try:
+            entry.main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return Call(int(code or 0), captured.out, captured.err)
+
+    return call
+
+
+GEMM = ("simulate", "--gemm", "16x16x16")
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "two schemes to simulate": (
+        (*GEMM, "-s", "fp16", "--scheme", "fp32"),
+        "--scheme must be given once, not 2 times (see hwsim simulate --help)",
+    ),
+    "two accelerators": ((*GEMM, "-a", "tpu-v1", "-a", "edge-16x16"), "--accelerator must be given once, not 2 times"),
+    "two products": ((*GEMM, "--gemm", "4x5x6"), "--gemm must be given once"),
+    "two sizes of explore": (("explore", "--top", "1", "--top", "2"), "--top must be given once"),
+    "measured activity of no numerics": (
+        (*GEMM, "--costs-only", "--activity", "measured"),
+        "--activity measured must go without --costs-only",
+    ),
+    "measured activity of time": ((*GEMM, "--model", "closed", "--activity", "measured"), "they read time only"),
+    "csv and json": ((*GEMM, "--csv", "-", "--json"), "--json and --csv - must not be given together"),
+    "csv and plan": ((*GEMM, "--csv", "-", "--plan"), "--plan and --csv - must not be given together"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_go_together_is_refused(case: str, run: Run) -> None:
+    arguments, expected = REFUSED[case]
+    code, out, err = run(*arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("hwsim: ")
+    assert expected in err
+
+
+def test_options_of_many_values_and_flags_may_be_repeated(run: Run) -> None:
+    assert run(*GEMM, "--json", "--json", "--costs-only").code == 0
+
+
+# ---- simulate ----
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_simulate_prints_both_errors_of_the_whole(columns: int, run: Run) -> None:
+    arguments = ("simulate", "minilm-block", "-s", "w8a8-dynamic")
+    found = json.loads(run(*arguments, "--json").out)
+    whole = run(*arguments, columns=columns).out.partition("In all")[2]
+    words = whole.split()
+    assert words.count("SQNR") == 2
+    assert "block" in words
+    assert f"{found['sqnr_db']:.1f}" in words
+    assert f"{found['block_sqnr_db']:.1f}" in words
+    assert max(map(len, whole.splitlines())) <= columns
+
+
+def test_costs_alone_have_no_errors(run: Run) -> None:
+    assert "SQNR" not in run(*GEMM, "--costs-only").out
+
+
+@pytest.mark.parametrize("model", [(), ("--model", "closed")])
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        (("--array", "32x32", "--dataflow", "ws"), "edge-16x16 with a 32x32 ws array"),
+        (("--array", "8x4"), "edge-16x16 with an 8x4 array"),
+        (("--dataflow", "is"), "edge-16x16 with an is array"),
+        ((), "edge-16x16"),
+    ],
+)
+def test_the_title_names_what_is_changed(
+    changes: tuple[str, ...], place: str, model: tuple[str, ...], run: Run
+) -> None:
+    title = run(*GEMM, *changes, *(model or ("--costs-only",)), columns=140).out.splitlines()[0]
+    assert title.endswith(f" under w8a8-static on {place}")
+
+
+def test_plans_are_a_part_of_the_json(run: Run) -> None:
+    found = json.loads(run(*GEMM, "--plan", "--json", "--costs-only").out)
+    assert found["layers"][0]["plan"][0] == "gemm under w8a8-static: once"
+    assert any(line.strip().startswith("MultiplyAccumulate: 4,096 x ") for line in found["layers"][0]["plan"])
+    assert "plan" not in json.loads(run(*GEMM, "--json", "--costs-only").out)["layers"][0]
+
+
+def test_plans_keep_to_the_width(run: Run) -> None:
+    out = run("simulate", "minilm-block", "-s", "w4a8-g128", "--plan", "--costs-only").out
+    assert max(map(len, out.splitlines())) <= 80
+    whole = run("simulate", "minilm-block", "-s", "w4a8-g128", "--plan", "--costs-only", columns=400).out
+    assert " ".join(out.split()) == " ".join(whole.split())
+
+
+def test_help_says_that_a_timeline_is_of_the_event_model(run: Run) -> None:
+    assert "--timeline FILE Time only, by the event model" in run("simulate", "--help").text
