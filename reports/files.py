@@ -22,9 +22,18 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises
     ------
     OSError
-        If the folder is missing or cannot be written to; an existing file is then unchanged.
+        If the folder is missing or cannot be written to; it names `path`, and an existing file is unchanged.
     """
-    target = path.resolve()
+    try:
+        _replace(path.resolve(), content)
+    except OSError as error:
+        if error.errno is not None:
+            # The name that the caller gave, not that of the file beside it.
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(target: Path, content: bytes) -> None:
     if target.exists() and not target.is_file():
         # A pipe or a device has no content to protect, and must stay what it is.
         target.write_bytes(content)

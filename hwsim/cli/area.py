@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.shared import console, print_json, records, write_frame
+from hwsim.cli.shared import OutputFile, check_streams, console, print_json, records, write_frame
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     from hwsim.sharing import SharedArea
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("workload", default="minilm-block")
 @click.option(
     "--scheme",
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 @click.option("--technology", "-t", metavar="NAME|FILE", help="Technology instead of the machine's own.")
 @click.option("--widest", is_flag=True, help="Build one integer MAC, as wide as any scheme needs, for all of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the parts and their totals.")
-@click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write the parts to a .csv file; - prints them."
-)
+@click.option("--csv", type=OutputFile(".csv", allow_dash=True), help="Write the parts to a .csv file; - prints them.")
 def area(
     workload: str,
     schemes: tuple[str, ...],
@@ -45,6 +44,7 @@ def area(
     from hwsim.accelerator import Accelerator
     from hwsim.sharing import shared_area
 
+    check_streams(as_json=as_json, csv=csv)
     machine = Accelerator.load(accelerator)
     if technology is not None:
         machine = machine.replace(technology=technology)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, save_svg, write_frame
+from hwsim.cli.shared import (
+    OutputFile,
+    check_streams,
+    console,
+    print_json,
+    progress,
+    records,
+    save_svg,
+    write_frame,
+)
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
     from quant import Scheme
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("workload", default="minilm-block")
 @click.option(
     "--scheme", "-s", "schemes", multiple=True, metavar="NAME|FILE", help="A scheme; give several. [default: fifteen]"
@@ -36,13 +46,21 @@ if TYPE_CHECKING:
     help="Say whether the ranking holds in other technologies: all of them, or one; give several.",
 )
 @click.option("--advantages", is_flag=True, help="Show memory, power, latency and area against fp32 and fp16.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one a scheme.")
 @click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a list of rows, one a scheme; with --per-layer, --explain, -t or --advantages an object: schemes, and "
+    "layers, explanation, technologies, advantages and losses as asked.",
 )
-@click.option("--parquet", type=click.Path(path_type=Path), help="Write rows to a .parquet file.")
-@click.option("--svg", type=click.Path(path_type=Path), help="Save what is printed as a picture.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page with plots.")
+@click.option(
+    "--csv",
+    type=OutputFile(".csv", allow_dash=True),
+    help="Write rows to a .csv file, one a scheme, or one a layer with --per-layer; - prints them.",
+)
+@click.option("--parquet", type=OutputFile(".parquet"), help="Write the same rows to a .parquet file.")
+@click.option("--svg", type=OutputFile(".svg"), help="Save what is printed, or would be without --json, as a picture.")
+@click.option("--html", type=OutputFile(".html", ".htm"), help="Write a self-contained page with plots.")
 def compare(
     workload: str,
     schemes: tuple[str, ...],
@@ -70,6 +88,7 @@ def compare(
     import workloads
     from quant import Scheme
 
+    check_streams(as_json=as_json, csv=csv)
     network = workloads.load(workload)
     chosen = [Scheme.load(name) for name in schemes or hwsim.DEFAULT_SCHEMES]
     measured = not costs_only and not network.shapes_only
@@ -85,7 +104,7 @@ def compare(
             technologies="all" if "all" in technologies else technologies,
             progress=report,
         )
-    frame = result.layers if per_layer and (as_json or csv or parquet) else result.schemes
+    frame = result.layers if per_layer else result.schemes
     if csv is not None:
         write_frame(frame, csv)
     if parquet is not None:
@@ -96,9 +115,10 @@ def compare(
         write_page(html, result.schemes, result.layers, result.ledger, result.metadata)
         click.echo(f"wrote {html}", err=True)
     if as_json:
-        print_json(records(frame))
-    elif str(csv) != "-":
-        _print(result, per_layer=per_layer, explain=explain, advantages=advantages, svg=svg)
+        print_json(_json(result, per_layer=per_layer, explain=explain, advantages=advantages))
+    silent = as_json or str(csv) == "-"
+    if svg is not None or not silent:
+        _print(result, per_layer=per_layer, explain=explain, advantages=advantages, svg=svg, silent=silent)
 
 
 def _with_references(schemes: list[Scheme]) -> list[Scheme]:
@@ -110,10 +130,27 @@ def _with_references(schemes: list[Scheme]) -> list[Scheme]:
     return [*schemes, *(Scheme.load(name) for name in REFERENCES if name not in names)]
 
 
-def _print(result: Comparison, *, per_layer: bool, explain: bool, advantages: bool, svg: Path | None) -> None:
+def _json(result: Comparison, *, per_layer: bool, explain: bool, advantages: bool) -> Any:
+    """Rows of the schemes, in an object with what else was asked for."""
+    asked = {}
+    if per_layer:
+        asked["layers"] = result.layers
+    if explain:
+        asked["explanation"] = result.ledger
+    if result.technologies is not None:
+        asked["technologies"] = result.technologies
+    if advantages:
+        asked["advantages"], asked["losses"] = _advantages(result)
+    schemes = records(result.schemes)
+    return {"schemes": schemes, **{name: records(frame) for name, frame in asked.items()}} if asked else schemes
+
+
+def _print(
+    result: Comparison, *, per_layer: bool, explain: bool, advantages: bool, svg: Path | None, silent: bool
+) -> None:
     from reports import compare_table, headlines, layers_table, ledger_table
 
-    out = console(record=svg is not None)
+    out = console(record=svg is not None, silent=silent)
     out.print(compare_table(result.schemes, result.metadata, out.width))
     out.print("\nIn short", style="bold")
     for sentence in headlines(result.schemes, result.metadata):
@@ -145,13 +182,18 @@ def _print_technologies(out: Console, priced: pd.DataFrame) -> None:
         out.print(frame_table(shown, title=title, width=out.width, key="scheme", rank=True))
 
 
-def _print_advantages(out: Console, result: Comparison) -> None:
+def _advantages(result: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Factors against floating point on this workload, and matrix products where they are below 1."""
     from hwsim.advantages import advantages, losing_cases
-    from reports import frame_table
 
     accelerator = next(iter(result.results.values())).accelerator
-    frame = advantages(result.results)
+    return advantages(result.results), losing_cases(accelerator)
+
+
+def _print_advantages(out: Console, result: Comparison) -> None:
+    from reports import frame_table
+
+    frame, cases = _advantages(result)
     caption = "Times better than fp32 and fp16: above 1 the scheme saves, below 1 it loses."
     out.print(
         frame_table(
@@ -163,7 +205,6 @@ def _print_advantages(out: Console, result: Comparison) -> None:
             max_rows=len(frame),
         )
     )
-    cases = losing_cases(accelerator)
     out.print(
         frame_table(
             cases,

@@ -51,3 +51,11 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_an_error_names_the_file_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "absent" / "page.html"
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_atomic(path, b"new")
+    assert caught.value.filename == str(path)
+    assert caught.value.filename2 is None
