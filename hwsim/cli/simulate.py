@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hwsim.timing.models import Model, Profile
     from workloads import Network
 
-DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
+DATAFLOWS = ["os", "ws", "is"]
 MODELS = ["closed", "event", "register"]
 PROFILES = ["hwsim", "scalesim"]
 
@@ -30,7 +30,7 @@ PROFILES = ["hwsim", "scalesim"]
 @click.option("--scheme", "-s", default="w8a8-static", show_default=True, metavar="NAME|FILE", help="The scheme.")
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
-@click.option("--dataflow", type=click.Choice(list(DATAFLOWS)), help="Dataflow instead of the machine's own.")
+@click.option("--dataflow", type=click.Choice(DATAFLOWS), help="Dataflow instead of the machine's own.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
 @click.option(
     "--activity",
@@ -193,6 +193,7 @@ def _time(
 
 def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
     from hwsim.accelerator import Accelerator
+    from hwsim.exploration.fields import DATAFLOWS as NAMES
 
     machine = Accelerator.load(name)
     changes: dict[str, Any] = {}
@@ -204,7 +205,7 @@ def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
         lanes = max(1, machine.vector.lanes * int(columns) // machine.array.columns)
         changes |= {"array__rows": int(rows), "array__columns": int(columns), "vector__lanes": lanes}
     if dataflow is not None:
-        changes["array__dataflow"] = DATAFLOWS[dataflow]
+        changes["array__dataflow"] = NAMES[dataflow]
     return machine.replace(**changes) if changes else machine
 
 

@@ -14,6 +14,9 @@ from hwsim.accelerator import Accelerator
 SIZES = ("m", "k", "n", "batch")
 """Sizes of a product that points may vary when the workload is one."""
 
+DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
+"""Short names of dataflows."""
+
 # Numbers that formulas take as columns; other fields decide between formulas and components, and group the points.
 COLUMNS = frozenset(
     {
@@ -75,7 +78,8 @@ def full_path(name: str, sizes: bool) -> str:
     Raises
     ------
     ValueError
-        If there is no such field, naming the nearest, or an ending is shared by several.
+        If there is no such field, naming the nearest, or an ending is shared by several, or it is a size of a product
+        and the workload is none.
 
     Examples
     --------
@@ -88,6 +92,11 @@ def full_path(name: str, sizes: bool) -> str:
     ends = [path for path in paths if path.endswith(f".{name}")]
     if len(ends) == 1:
         return ends[0]
+    if name in SIZES:
+        msg = (
+            f"field {name} must vary with one product only (--gemm MxNxK), not with a network, which has its own sizes"
+        )
+        raise ValueError(msg)
     if ends:
         msg = f"field must be one of {', '.join(ends)}, not {name}"
         raise ValueError(msg)
@@ -108,13 +117,20 @@ def _nearest(name: str, paths: Sequence[str]) -> str:
 
 
 def checked_values(path: str, values: Sequence[Any]) -> list[Any]:
-    """Values of one field as an accelerator would take them.
+    """Values of one field as an accelerator would take them; dataflows may be short.
 
     Raises
     ------
     ValueError
         If one breaks the rule of its field, naming both.
+
+    Examples
+    --------
+    >>> checked_values("array.dataflow", ["os", "weight_stationary"])
+    ['output_stationary', 'weight_stationary']
     """
+    if path == "array.dataflow":
+        values = [DATAFLOWS.get(value, value) if isinstance(value, str) else value for value in values]
     kind = int if path in SIZES else known_fields()[path]
     rule = pydantic.TypeAdapter(list[kind])  # type: ignore[valid-type]
     try:

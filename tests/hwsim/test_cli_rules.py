@@ -47,6 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 GEMM = ("simulate", "--gemm", "16x16x16")
+SWEEP = ("explore", "--gemm", "16x16x16")
 
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "two schemes to simulate": (
@@ -63,6 +64,13 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "measured activity of time": ((*GEMM, "--model", "closed", "--activity", "measured"), "they read time only"),
     "csv and json": ((*GEMM, "--csv", "-", "--json"), "--json and --csv - must not be given together"),
     "csv and plan": ((*GEMM, "--csv", "-", "--plan"), "--plan and --csv - must not be given together"),
+    "a value twice": ((*SWEEP, "--set", "rows=8,16,8"), "values of --set rows must differ, not be 8 twice"),
+    "a dataflow twice": ((*SWEEP, "--set", "dataflow=os,output_stationary"), "must differ, not be output_stationary"),
+    "a size of a network": (("explore", "--set", "m=3,4"), "field m must vary with one product only (--gemm MxNxK)"),
+    "order by what is left out": (
+        (*SWEEP, "--set", "rows=8", "--time-only", "--by", "area"),
+        "--by area must go without --time-only, which leaves energy and area out",
+    ),
 }
 
 
@@ -132,3 +140,53 @@ def test_plans_keep_to_the_width(run: Run) -> None:
 
 def test_help_says_that_a_timeline_is_of_the_event_model(run: Run) -> None:
     assert "--timeline FILE Time only, by the event model" in run("simulate", "--help").text
+
+
+# ---- explore ----
+
+
+def test_explore_prints_reasons_whole_and_fails_when_every_point_does(run: Run) -> None:
+    code, out, err = run(*SWEEP, "-s", "w8a8-channel-in", "--set", "array.rows=8")
+    assert code == 2
+    assert out.startswith("1 point, 1 can not run.\n")
+    assert "divide lhs by s[k] and multiply rhs by it" in " ".join(out.split())
+    assert err == "hwsim: a point must be able to run, not none of 1 point\n"
+    code, out, _ = run(*SWEEP, "-s", "w8a8-channel-in", "--set", "array.rows=8", "--json")
+    assert code == 2
+    assert "s[k]" in json.loads(out)[0]["reason"]
+
+
+def test_explore_says_which_points_fail(run: Run) -> None:
+    found = run(*SWEEP, "--set", "memories.activation.capacity_bytes=1,16,262144", "--set", "array.rows=8,16")
+    assert found.code == 0
+    assert "6 points, 4 can not run." in found.out
+    assert "- 2 points with capacity_bytes 1: memories.activation:" in found.text
+    assert "- 2 points with capacity_bytes 16: memories.activation:" in found.text
+    found = run(*SWEEP, "--set", "array.rows=8", "-s", "w8a8-static,w8a8-channel-in")
+    assert "- 1 point with scheme w8a8-channel-in: " in found.text
+
+
+def test_explore_takes_the_short_names_of_dataflows(run: Run) -> None:
+    whole = ("output_stationary", "weight_stationary", "input_stationary")
+    short, long = (
+        json.loads(run(*SWEEP, "--set", f"array.dataflow={','.join(names)}", "--json").out)
+        for names in (("os", "ws", "is"), whole)
+    )
+    assert [row["array.dataflow"] for row in short] == list(whole)
+    assert short == long
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_explore_says_what_is_shown(columns: int, run: Run) -> None:
+    found = run(*SWEEP, "--set", "memories.dram.bandwidth_gb_per_s=1:50:+1", columns=columns)
+    assert "bandwidth GB/s" in found.out
+    assert "50 points, the first 40 in the order of --set; --csv FILE writes all" in found.text
+    assert max(map(len, found.out.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    ("extra", "note"),
+    [((), "none beats in latency, energy and area, by latency"), (("--time-only",), "none beats in latency, by")],
+)
+def test_explore_says_what_a_front_is_over(extra: tuple[str, ...], note: str, run: Run) -> None:
+    assert note in run(*SWEEP, "--set", "rows=8,16", "--pareto", *extra).text
