@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hwsim.network import plan_network
+from hwsim.cost import area, energy
+from hwsim.lowering import lower
+from hwsim.network import network_timings, plan_network
 from hwsim.results import Result
-from hwsim.simulation import read_plans
+from hwsim.timing.tiling import require_tiles
+from hwsim.timing.work import Machine, Work
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
+    from hwsim.plan import Plan
+    from hwsim.timing import Timing
+    from quant import Scheme
     from workloads import Network
 
 
@@ -20,17 +26,15 @@ def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str,
     buffers do not hold, or that is deeper than the scheme's groups, is not taken.
     """
     machine, sized = scaled_to_area(result, budget_um2), network.batched(result.batch // result.calls)
-    while True:
-        try:
-            plans = plan_network(sized, result.scheme, machine)
-            built, layers = read_plans(plans, machine, result.technology)
-            break
-        except ValueError:
-            if machine.array.columns <= result.accelerator.array.columns:
-                raise
-            machine = _with_columns(result.accelerator, machine.array.columns - 1)
-    cycles = result.calls * sum(layer.timing.total_cycles for layer in layers)
-    energy_pj = float(result.calls * sum(layer.energy.total_pj for layer in layers))
+    try:
+        plans, timings = _planned(sized, result.scheme, machine)
+    except ValueError:
+        machine = _largest_that_runs(sized, result, machine.array.columns)
+        plans, timings = _planned(sized, result.scheme, machine)
+    built = area(plans, machine, result.technology)
+    cycles = result.calls * sum(timing.total_cycles for timing in timings)
+    spent = (energy(plan, t, machine, result.technology, built) for plan, t in zip(plans, timings, strict=True))
+    energy_pj = float(result.calls * sum(one.total_pj for one in spent))
     macs = result.calls * sum(plan.macs for plan in plans)
     return {
         "equal_area_array": f"{machine.array.rows}x{machine.array.columns}",
@@ -39,6 +43,33 @@ def equal_area(network: Network, result: Result, budget_um2: float) -> dict[str,
         "equal_area_energy_pj": energy_pj,
         "equal_area_tops_per_w": 2 * macs / energy_pj,
     }
+
+
+def _planned(network: Network, scheme: Scheme, machine: Accelerator) -> tuple[tuple[Plan, ...], tuple[Timing, ...]]:
+    plans = plan_network(network, scheme, machine)
+    return plans, network_timings(plans, machine)
+
+
+def _largest_that_runs(network: Network, result: Result, too_many: int) -> Accelerator:
+    """Bisect between a result's own array and one that can not run: tiles and depth only grow with the columns."""
+    runs = min(result.accelerator.array.columns, too_many - 1)
+    while too_many - runs > 1:
+        middle = (runs + too_many) // 2
+        if _runs(network, result.scheme, _with_columns(result.accelerator, middle)):
+            runs = middle
+        else:
+            too_many = middle
+    return _with_columns(result.accelerator, runs)
+
+
+def _runs(network: Network, scheme: Scheme, machine: Accelerator) -> bool:
+    """Tell whether the array runs every layer and the buffers hold its tiles; what stays on chip changes neither."""
+    try:
+        for layer in network.layers:
+            require_tiles(Work.of(lower(layer, scheme, machine)), Machine.of(machine))
+    except ValueError:
+        return False
+    return True
 
 
 def scaled_to_area(result: Result, budget_um2: float) -> Accelerator:

@@ -216,6 +216,26 @@ def test_a_larger_array_stays_as_shallow_as_the_groups() -> None:
     assert found["equal_area_array"] == "16x16"
 
 
+def test_few_networks_are_planned_to_find_a_larger_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By area there would be hundreds of columns more than the weight buffer of the TPU has tiles for."""
+    planned: list[str] = []
+
+    def counted(network: workloads.Network, scheme: Scheme, accelerator: hwsim.Accelerator) -> Any:
+        planned.append(f"{accelerator.array.rows}x{accelerator.array.columns}")
+        return plan_network(network, scheme, accelerator)
+
+    monkeypatch.setattr("hwsim.equal_area.plan_network", counted)
+    network, tpu = network_of(weight_layer(29, 31, 37)), hwsim.Accelerator.load("tpu-v1")
+    found = row(hwsim.compare(network, ("w8a8-static",), tpu, numerics=False), "w8a8-static")["equal_area_array"]
+    side = int(found.split("x")[0])
+    result = hwsim.simulate(network, "w8a8-static", tpu, numerics=False)
+    # Sums of 32 bits in an output buffer of which half holds a tile.
+    assert found == f"{side}x{side}"
+    assert side**2 * 4 <= tpu.memories.output.tile_bytes < (side + 1) ** 2 * 4
+    assert scaled_to_area(result, result.built.total_um2).array.columns == 256
+    assert len(planned) <= 4, planned
+
+
 # ---- other inputs ----
 
 
