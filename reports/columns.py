@@ -132,7 +132,7 @@ def label_of(name: str) -> str:
     if suffix == "_cycles":
         return "cycles" if stem == "total" else clean(f"{stem.replace('_', ' ')} cycles")
     label = _LABELS.get(stem) or clean(stem.replace("_", " "))
-    return f"{label} ratio" if suffix == "_ratio" else label
+    return f"{label} {suffix[1:]}" if suffix in {"_ratio", "_share"} else label
 
 
 def clean(text: object) -> str:

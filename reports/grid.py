@@ -184,7 +184,7 @@ class _Band:
 
     def _header(self, key: int, widths: Sequence[int]) -> Iterator[Text]:
         if any(column.group for column in self.columns):
-            yield self._groups(key, widths)
+            yield from self._groups(key, widths)
         heads = [_head(column, width) for column, width in zip(self.columns, widths, strict=True)]
         height = max([1, *(len(head) for head in heads)])
         for level in range(height):
@@ -194,22 +194,26 @@ class _Band:
                 text.append(" " + _aligned(head[-below] if below <= len(head) else "", width, column))
             yield text
 
-    def _groups(self, key: int, widths: Sequence[int]) -> Text:
-        """Draw one line of group names, each between rules over its columns."""
-        text, column = Text(" " * key, style="dim"), 0
+    def _groups(self, key: int, widths: Sequence[int]) -> Iterator[Text]:
+        """Draw the group names between rules over their columns; a name wider than its columns takes more lines."""
+        spans: list[tuple[int, list[str]]] = []
+        column = 0
         for name, members in itertools.groupby(self.columns, key=lambda member: member.group):
             count = len(list(members))
             span = sum(widths[column : column + count]) + count
             column += count
-            room = span - 2
-            if not name or room < 1:
-                text.append(" " * span)
-                continue
-            label = f" {_fit(name, room - 2).rstrip()} " if cell_len(name) + 2 > room else f" {name} "
-            left = (room - cell_len(label)) // 2
-            right = room - cell_len(label) - left
-            text.append("  " + self.line * left + label + self.line * right)
-        return text
+            # Two columns stay blank before the rules, and one on each side of the name.
+            spans.append((span, _break(name, span - 4) if name and span > 4 else []))
+        height = max(len(lines) for _, lines in spans)
+        for below in range(height, 0, -1):
+            text = Text(" " * key, style="dim")
+            for span, lines in spans:
+                room = span - 2
+                label = f" {lines[-below]} " if below <= len(lines) else ""
+                left = (room - cell_len(label)) // 2
+                fill = self.line if label and below == 1 else " "
+                text.append("  " + fill * left + label + fill * (room - left - cell_len(label)))
+            yield text
 
     def _row(self, row: GridRow, key: int, widths: Sequence[int]) -> Iterator[Text]:
         names = _break(row.name, key - row.indent)

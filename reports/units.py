@@ -69,6 +69,7 @@ _FIXED = {
     "_hz": Unit("Hz"),
     "_mhz": Unit("MHz"),
     "_percent": Unit("%"),
+    "_share": Unit("%", 0.01),
 }
 _WHOLE = {
     "tops_per_w": Unit("TOPS/W"),
@@ -213,7 +214,7 @@ def format_values(name: str, values: Sequence[float], unit: Unit | None = None) 
     unit = choose_unit(name, values) if unit is None else unit
     shown = [value / unit.size for value in values]
     suffix = split_suffix(name)[1]
-    if suffix == "_db" or name == "utilization":
+    if suffix in {"_db", "_share"} or name == "utilization":
         places = 1
     else:
         places = decimals(shown)

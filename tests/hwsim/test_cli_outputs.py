@@ -149,3 +149,12 @@ def test_an_option_of_one_value_is_given_once(command: str, run: Run) -> None:
     assert (code, out) == (2, "")
     assert "--accelerator" in err
     assert "once" in err
+
+
+def test_area_shares_are_percents_that_sum_to_the_whole(run: Run) -> None:
+    code, out, _ = run("area", "-s", "w8a8-static", "--csv", "parts.csv")
+    assert code == 0
+    shares = pd.read_csv("parts.csv")["area_share"]
+    table = out.split("Together and alone")[0].splitlines()
+    assert [line.split()[-1] for line in table[1:4]] == ["area", "share", "%"]
+    assert [line.split()[-1] for line in table[5 : 5 + len(shares)]] == [f"{100 * share:.1f}" for share in shares]

@@ -174,3 +174,15 @@ def test_any_frame_has_a_table() -> None:
     with pytest.raises(ValueError, match=r"^frame must have a column absent, not only \['n', 'energy_pj'"):
         frame_table(frame, key="absent")
     assert rendered(frame_table(frame.head(0)), 80)
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 120, 140])
+@pytest.mark.parametrize("baseline", ["fp32", "w8a8-static", "w8a8-channel-in"])
+def test_the_titles_over_bands_are_whole_at_any_width(baseline: str, width: int) -> None:
+    schemes = SCHEMES.replace({"scheme": {"fp32": baseline}})
+    text = rendered(compare_table(schemes, METADATA | {"baseline": baseline}, width), width)
+    assert widest(text) <= width
+    titles = text.count("ratio to") + text.count("with the area of")
+    assert titles >= 2
+    # Each ends in the baseline's name, beside the words or under them.
+    assert len(re.findall(rf"(?<=[─ ] )(ratio to |with the area of )?{baseline}(?![\w,-])", text)) == titles

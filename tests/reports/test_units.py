@@ -120,6 +120,7 @@ def test_a_unit_given_is_the_unit_shown() -> None:
         ("latency_us", 1311.0, True, "1,311 µs"),
         ("latency_ratio", 0.25, False, "0.250x"),
         ("utilization", 0.875, False, "87.5%"),
+        ("area_share", 0.05485, False, "5.5%"),
         ("tops_per_w", 0.75, False, "0.750 TOPS/W"),
         ("macs", 12_345.0, False, "12,345"),
         ("energy_pj", NAN, False, "-"),
