@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.energies import PARTS as ENERGY_PARTS
 from hwsim.exploration.columns import of_columns
 from hwsim.exploration.fields import COLUMNS, SIZES
-from hwsim.exploration.readings import COUNTS, Rows, Table, priced_buffers
+from hwsim.exploration.readings import COUNTS, Rows, Table, columns_of, combination, priced_buffers, with_columns
 from hwsim.exploration.variants import Group, Plans, Prices, key_of, plan_layers, sensitive_to_depth, sort_plans
 from hwsim.network import plan_network
 from hwsim.simulation import simulate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwsim.accelerator import Accelerator
+    from hwsim.exploration.recorded import Recorded
     from hwsim.exploration.spaces import Space
     from hwsim.technology.memory import SramCost
     from quant import Scheme
@@ -39,6 +40,9 @@ COSTS = (
 )  # fmt: skip
 TRAFFIC = ("weight_bytes", "dram_read_bytes", "dram_write_bytes", "traffic_bytes")
 VERDICTS = ("float", "once", "segmented")
+
+# Rows of a design space that share formulas from which on recording and compiling them, half a second, pays.
+COMPILED_FROM = 150_000
 
 # Numbers that are read at once: what a formula keeps at hand then stays in the second-level cache.
 PIECE = 16384
@@ -80,7 +84,9 @@ class Sweep:
         self.grouped = [path for path in space.fields if path not in self.columns and path not in self.sizes]
         self.numbers = {path: np.array(self.values[path], np.float64) for path in self.columns}
         self.variants: dict[tuple[int, ...], Variant | str] = {}
+        self.lengths = {path: len(values) for path, values in self.values.items()}
         self.planned: dict[Any, Plans] = {}
+        self.recorded: dict[tuple[int, ...], Recorded] = {}
         self.shapes: Column = np.zeros(0, np.int64)
 
     @property
@@ -161,6 +167,16 @@ class Sweep:
             self.planned[key] = self._plans(variant, machine, shapes)
         return self.planned[key]
 
+    def recording(self, key: tuple[int, ...], variant: Variant, group: Group) -> Recorded:
+        """Formulas of a variant and one of its groups of plans, recorded once while the plans are the same."""
+        from hwsim.exploration.recorded import Recorded  # noqa: PLC0415 a compiler, which small spaces do not need
+
+        known = self.recorded.get(key)
+        if known is None or known.group is not group:
+            known = Recorded(variant.accelerator, variant.technology, variant.tables, group, self.columns)
+            self.recorded[key] = known
+        return known
+
     def _plans(self, variant: Variant, machine: Accelerator, shapes: Column) -> Plans:
         if not self.sizes:
             try:
@@ -204,7 +220,7 @@ class _Block:
                 self._read_alone(rows, variant)
             else:
                 plans = sweep.plans(variant, shapes)
-                self._read_variant(rows, variant, plans, shape_of)
+                self._read_variant(key, rows, variant, plans, shape_of)
 
     def _variants(self) -> Iterator[tuple[tuple[int, ...], Column]]:
         """Rows by scheme and grouping fields."""
@@ -218,7 +234,9 @@ class _Block:
             places = np.unravel_index(ranked[start], lengths)
             yield tuple(int(place) for place in places), order[start:stop]
 
-    def _read_variant(self, rows: Column, variant: Variant, plans: Plans, shape_of: Column | None) -> None:
+    def _read_variant(
+        self, key: tuple[int, ...], rows: Column, variant: Variant, plans: Plans, shape_of: Column | None
+    ) -> None:
         if shape_of is None:
             if plans.reasons:
                 self._fail(rows, next(iter(plans.reasons.values())))
@@ -226,6 +244,8 @@ class _Block:
             groups = tuple(group.upright() for group in plans.groups)
             verdict = max((VERDICTS.index(group.verdict) for group in groups), default=0)
             layers = sum(group.layers for group in groups)
+            if layers == 1:
+                rows = self._read_compiled(key, rows, np.zeros(len(rows), np.intp), variant, groups[0])
             for piece in _pieces(rows, max(1, PIECE // layers)):
                 self._read_piece(piece, variant, groups, verdict)
             return
@@ -235,9 +255,35 @@ class _Block:
             self._fail(rows[mine == shape], reason)
         for number, group in enumerate(plans.groups):
             chosen = np.flatnonzero(which == number)
+            left = self._read_compiled((*key, number), rows[chosen], plans.places[1][mine[chosen]], variant, group)
+            if len(left) < len(chosen):
+                chosen = chosen[np.isin(rows[chosen], left)]
             for piece in _pieces(chosen, PIECE):
                 taken = group.rows(plans.places[1][mine[piece]])
                 self._read_piece(rows[piece], variant, (taken,), VERDICTS.index(group.verdict))
+
+    def _read_compiled(
+        self, key: tuple[int, ...], rows: Column, places: Column, variant: Variant, group: Group
+    ) -> Column:
+        """Read rows by a compiled loop where it pays; return those that are left: all, or those that can not run."""
+        sweep = self.sweep
+        if len(rows) * (sweep.rows / self.count) < COMPILED_FROM:
+            return rows
+        unpriced = np.zeros(len(rows), bool)
+        for varying, _, reasons in variant.tables.values():
+            missing = np.array([reason is not None for reason in reasons])
+            if missing.any():
+                unpriced |= missing[self._combination(rows, varying)] if varying else True
+        bad = rows[unpriced]
+        if bad.size:
+            rows, places = rows[~unpriced], places[~unpriced]
+        if rows.size:
+            loop = sweep.recording(key, variant, group)
+            self.verdict[rows] = VERDICTS.index(group.verdict)
+            out: dict[str, Column] = {**self.out, "bound": self.bound}
+            misfits = loop.read(sweep.numbers, self.codes, sweep.lengths, places, out, rows)
+            bad = np.concatenate([bad, misfits])
+        return bad
 
     def _read_piece(self, rows: Column, variant: Variant, groups: tuple[Group, ...], verdict: int) -> None:
         sweep = self.sweep
@@ -271,13 +317,19 @@ class _Block:
                 memory = getattr(machine.memories, name)
                 key = key_of(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
                 if table is not None:
-                    found[key] = _taken(table, self._combination(rows, varying)) if varying else table
+                    found[key] = self._taken(table, rows, varying)
             prices = Prices(variant.technology, found)
         return Rows(machine, groups, prices, len(rows))
 
+    def _taken(self, table: SramCost, rows: Column, varying: tuple[str, ...]) -> SramCost:
+        """Prices of each row's buffer."""
+        if not varying:
+            return table
+        places = self._combination(rows, varying)
+        return with_columns(table, {name: column[places] for name, column in columns_of(table).items()})
+
     def _combination(self, rows: Column, varying: tuple[str, ...]) -> Column:
-        lengths = [len(self.sweep.values[path]) for path in varying]
-        return np.ravel_multi_index([self.codes[path][rows] for path in varying], lengths)
+        return combination(self.codes, self.sweep.lengths, varying, rows)
 
     def _unfit(self, rows: Column, ready: Rows, variant: Variant) -> Iterator[tuple[Column, str]]:
         """Rows that can not run, by their places, and why."""
@@ -362,13 +414,3 @@ def _words(codes: Column, words: Sequence[str]) -> Any:
 def _pieces(rows: Column, size: int) -> Iterator[Column]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _taken(table: SramCost, places: Column) -> SramCost:
-    """Rows of a table of prices."""
-    changes: dict[str, Any] = {
-        field.name: value[places]
-        for field in fields(table)
-        if isinstance(value := getattr(table, field.name), np.ndarray)
-    }
-    return replace(table, **changes)

@@ -101,12 +101,12 @@ class Stencil:
             return (value, changes) if changes else [value]
         return [value]
 
-    def __call__(self, change: Callable[[Column], Column]) -> tuple[Any, ...]:
+    def __call__(self, change: Callable[[Column], Any]) -> tuple[Any, ...]:
         """Copy the objects with every array in them changed."""
         copies: tuple[Any, ...] = self._copy(self._root, [change(array) for array in self.arrays])
         return copies
 
-    def _copy(self, node: Any, arrays: list[Column]) -> Any:
+    def _copy(self, node: Any, arrays: list[Any]) -> Any:
         if isinstance(node, int):
             return arrays[node]
         if isinstance(node, list):

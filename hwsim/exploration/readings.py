@@ -222,3 +222,23 @@ def _table(costs: Sequence[SramCost | None]) -> SramCost | None:
                 [np.nan if cost is None else getattr(cost, field.name) for cost in costs], np.float64
             )
     return replace(whole[0], **changes)
+
+
+def columns_of(table: SramCost) -> dict[str, Column]:
+    """Prices that are columns, by name."""
+    return {f.name: value for f in fields(table) if isinstance(value := getattr(table, f.name), np.ndarray)}
+
+
+def with_columns(table: SramCost, columns: Mapping[str, Any]) -> SramCost:
+    """Copy of a table with other columns."""
+    return replace(table, **columns)
+
+
+def combination(
+    codes: Mapping[str, Column], lengths: Mapping[str, int], varying: Sequence[str], rows: Column
+) -> Column:
+    """Place of each row's values among all combinations of several fields."""
+    place: Column = codes[varying[0]][rows]
+    for path in varying[1:]:
+        place = place * lengths[path] + codes[path][rows]
+    return place

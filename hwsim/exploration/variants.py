@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hwsim.exploration.columns import Stencil, stacked_plan, stacked_work, structure
 from hwsim.lowering import lower, operands
 from hwsim.technology import Technology
+from hwsim.timing.numbers import is_column
 from hwsim.timing.work import Work
 from quant import Contraction
 
@@ -40,7 +41,7 @@ class Group:
         plan = self.plan
         return Stencil(self.work, plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared)
 
-    def changed(self, change: Callable[[Column], Column]) -> Group:
+    def changed(self, change: Callable[[Column], Any]) -> Group:
         """Copy with every column changed."""
         if self.layers == 1 and not self._stencil.arrays:
             return self
@@ -50,7 +51,16 @@ class Group:
 
     def rows(self, places: Column) -> Group:
         """Layers at these places, one a design point."""
-        return replace(self.changed(functools.partial(np.take, indices=places)), layers=1)
+        return self.rows_by(functools.partial(np.take, indices=places))
+
+    def rows_by(self, change: Callable[[Column], Any]) -> Group:
+        """Copy with every column over layers changed to one over design points."""
+        return replace(self.changed(change), layers=1)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Numbers in which the layers differ, in the order that `changed` takes them."""
+        return self._stencil.arrays
 
     def upright(self) -> Group:
         """Layers along the first of two axes; design points go along the second."""
@@ -138,4 +148,4 @@ class Prices:
 
 def key_of(*sizes: Any) -> tuple[Any, ...]:
     """Name sizes by their values, columns by themselves."""
-    return tuple(id(size) if isinstance(size, np.ndarray) else size for size in sizes)
+    return tuple(id(size) if is_column(size) else size for size in sizes)

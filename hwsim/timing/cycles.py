@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hwsim import plan as steps
 from hwsim.timing.folds import folds_of
-from hwsim.timing.numbers import Number, maximum, minimum, round_up, where
+from hwsim.timing.numbers import Number, is_column, maximum, minimum, round_up, where
 from hwsim.timing.pace import Busy, Pace
 from hwsim.timing.tiling import Tiling, best_tiling, require_tiles
 from hwsim.timing.work import Machine, Work, lane_elements
@@ -230,7 +228,7 @@ def _bound(busy: Busy, barrier: Number) -> Number:
     for index, cycles in enumerate((busy.dram, busy.sram, busy.vector, barrier), 1):
         longer = cycles > most
         most, place = where(longer, cycles, most), where(longer, index, place)
-    return place if type(place) is np.ndarray else BOUNDS[place]
+    return place if is_column(place) else BOUNDS[place]
 
 
 def _buffers(pace: Pace, schedule: Schedule) -> dict[str, Traffic]:

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim.timing.numbers import Number, ceil_div, floor_div, maximum, minimum, where
+from hwsim.timing.symbols import Symbol
 
 if TYPE_CHECKING:
     from hwsim.timing.folds import Folds
@@ -130,13 +131,21 @@ def best_tiling(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Tilin
 
 def _cheapest(costs: list[Number], tilings: list[Tiling]) -> Tiling:
     """Choose point by point."""
+    if any(type(cost) is Symbol for cost in costs):
+        least, best = costs[0], tilings[0]
+        for cost, tiling in zip(costs[1:], tilings[1:], strict=True):
+            better = cost < least
+            least = where(better, cost, least)
+            pairs = [(getattr(tiling, f.name), getattr(best, f.name)) for f in fields(Tiling)]
+            best = Tiling(*(one if one is other else where(better, one, other) for one, other in pairs))
+        return best
     if not any(type(cost) is np.ndarray for cost in costs):
         return tilings[min(range(len(costs)), key=costs.__getitem__)]
-    best = np.array(costs[0])
-    place = np.zeros(best.shape, dtype=np.int8)
+    lowest = np.array(costs[0])
+    place = np.zeros(lowest.shape, dtype=np.int8)
     for index, cost in enumerate(costs[1:], 1):
-        better = cost < best
-        np.copyto(best, cost, where=better)
+        better = cost < lowest
+        np.copyto(lowest, cost, where=better)
         np.copyto(place, np.int8(index), where=better)
     counts = np.bincount(place.ravel(), minlength=len(costs))
     used = np.flatnonzero(counts).tolist()

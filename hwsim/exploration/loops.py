@@ -1,0 +1,148 @@
+"""Recorded formulas as compiled loops over columns. Importing this module imports llvmlite."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from hwsim.datapath.lanes import compiled, loop, vector_bits
+from hwsim.timing.symbols import Record, Symbol
+
+STRIP = 1024
+"""Rows that are read at once: what they are read from and into then stays in the second-level cache."""
+
+_COMPILED: dict[str, Callable[..., None]] = {}
+
+
+class Loop:
+    """A recorded formula over strips of rows.
+
+    Parameters
+    ----------
+    record
+        Its operations.
+    results
+        Symbols or constants by name.
+    whole
+        Names of results that are whole numbers and kept as int64.
+
+    Attributes
+    ----------
+    inputs, outputs : float64 [columns, STRIP]
+        What the loop reads, in order of the record's inputs, and writes, in order of the results; whole numbers as
+        the bits of int64.
+    """
+
+    def __init__(self, record: Record, results: Mapping[str, Any], whole: frozenset[str]) -> None:
+        self.names = list(results)
+        self.whole = whole
+        self.inputs = np.ones((record.inputs, STRIP))
+        self.outputs = np.empty((len(results), STRIP))
+        text = repr((record.operations, list(results.values()), [name in whole for name in results]))
+        key = hashlib.sha256(text.encode()).hexdigest()
+        if key not in _COMPILED:
+            _COMPILED[key] = compiled(_Writer(record).module(results, whole), "rows")
+        self._call = _COMPILED[key]
+
+    def run(self) -> None:
+        """Read one strip; rows beyond those of interest give what they give."""
+        self._call(self.inputs.ctypes.data, self.outputs.ctypes.data)
+
+    def column(self, place: int) -> npt.NDArray[Any]:
+        """One of the results."""
+        column: npt.NDArray[Any] = self.outputs[place]
+        return column.view(np.int64) if self.names[place] in self.whole else column
+
+
+class _Writer:
+    """Writes the operations as instructions on vectors."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.lanes = vector_bits() // 64
+        self.vector = ir.VectorType(ir.DoubleType(), self.lanes)
+        self.values: list[Any] = []
+
+    def module(self, results: Mapping[str, Any], whole: frozenset[str]) -> Any:
+        """Write a module with one function of the addresses of inputs and outputs."""
+        module = ir.Module("rows")
+        pointer = ir.DoubleType().as_pointer()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer]), "rows")
+        for argument in function.args:
+            argument.add_attribute("noalias")
+        self.b = ir.IRBuilder(function.append_basic_block())
+        long = ir.VectorType(ir.IntType(64), self.lanes)
+        with loop(self.b, ir.IntType(64)(STRIP // self.lanes)) as step:
+            self.first = self.b.mul(step, ir.IntType(64)(self.lanes))
+            self.source = function.args[0]
+            used = self._used(results.values())
+            for place, (name, operands) in enumerate(self.record.operations):
+                self.values.append(self._value(name, operands) if place in used else None)
+            for row, (name, result) in enumerate(results.items()):
+                value = self._number(result)
+                if name in whole:
+                    value = self.b.bitcast(self.b.fptosi(value, long), self.vector)
+                self.b.store(value, self._cell(function.args[1], row), align=8)
+        self.b.ret_void()
+        return module
+
+    def _used(self, results: Any) -> set[int]:
+        """Places of the operations that some result needs."""
+        used: set[int] = set()
+        rest = [result.place for result in results if isinstance(result, Symbol)]
+        while rest:
+            place = rest.pop()
+            if place not in used:
+                used.add(place)
+                rest += [x.place for x in self.record.operations[place][1] if isinstance(x, Symbol)]
+        return used
+
+    def _cell(self, base: Any, row: int) -> Any:
+        at = self.b.add(self.first, ir.IntType(64)(row * STRIP))
+        return self.b.bitcast(self.b.gep(base, [at]), self.vector.as_pointer())
+
+    def _number(self, x: Any) -> Any:
+        """Operand as numbers; true is 1."""
+        if not isinstance(x, Symbol):
+            return ir.Constant(self.vector, [float(x)] * self.lanes)
+        value = self.values[x.place]
+        return self.b.uitofp(value, self.vector) if x.flag else value
+
+    def _flag(self, x: Any) -> Any:
+        """Operand as truths."""
+        if isinstance(x, Symbol) and x.flag:
+            return self.values[x.place]
+        return ir.Constant(ir.VectorType(ir.IntType(1), self.lanes), [int(bool(x))] * self.lanes)
+
+    def _value(self, name: str, operands: tuple[Any, ...]) -> Any:
+        b = self.b
+        if name == "input":
+            return b.load(self._cell(self.source, operands[0]), align=8)
+        if name in ("&", "|"):
+            one, other = (self._flag(x) for x in operands)
+            return b.and_(one, other) if name == "&" else b.or_(one, other)
+        if name == "select":
+            condition, *sides = operands
+            as_flags = all(isinstance(x, bool) or (isinstance(x, Symbol) and x.flag) for x in sides)
+            one, other = (self._flag(x) if as_flags else self._number(x) for x in sides)
+            return b.select(self._flag(condition), one, other)
+        numbers = [self._number(x) for x in operands]
+        match name:
+            case "+" | "-" | "*" | "/":
+                build = {"+": b.fadd, "-": b.fsub, "*": b.fmul, "/": b.fdiv}[name]
+                return build(*numbers)
+            case "ceil" | "floor":
+                kind = ir.FunctionType(self.vector, [self.vector])
+                known = b.module.globals.get(f"llvm.{name}.v{self.lanes}f64")
+                return b.call(known or ir.Function(b.module, kind, f"llvm.{name}.v{self.lanes}f64"), numbers)
+            case "max" | "min":
+                # No row that fits has what is not a number, for which numpy's would differ.
+                one, other = numbers
+                return b.select(b.fcmp_ordered(">" if name == "max" else "<", other, one), other, one)
+            case _:
+                return b.fcmp_ordered(name, *numbers)
