@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 import workloads
 from hwsim import rankings
 from hwsim.accelerator import Accelerator
-from hwsim.cost import clock_warnings, critical_paths
+from hwsim.cost import PricingError, clock_warnings, critical_paths
 from hwsim.equal_area import equal_area
 from hwsim.ledger import ledger_rows
 from hwsim.lowering import IllegalLayoutError
 from hwsim.numerics import Progress, Recording, has_numerics, silent
-from hwsim.repair import repaired
+from hwsim.repair import run_repaired
 from hwsim.results import Result
 from hwsim.simulation import simulate
 from quant import Scheme
@@ -165,7 +165,7 @@ def compare(
     -------
     Comparison
         A scheme whose layouts no array of this machine can run is listed as incompatible with a witness, without
-        costs, followed by its cheapest repair that can run.
+        costs, followed by its cheapest repair that can run; so is one whose hardware the technology can not price.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def compare(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if rows[0].result is None:
-        msg = f"baseline must be a scheme that the machine can run, not {base.name}"
+        msg = f"baseline must be a scheme that the machine can run, not {base.name}: {rows[0].note}"
         raise ValueError(msg)
     return _assemble(network, base, rows, technologies)
 
@@ -210,18 +210,17 @@ def _rows(scheme: Scheme, run: Callable[[Scheme], Result], progress: Progress) -
     try:
         result = run(scheme)
     except IllegalLayoutError as error:
-        repair = repaired(scheme, error.verdict)
         refused = _Row(scheme, None, None, f"{error.layer}: {witness_line(error.verdict)}")
+        try:
+            repair = run_repaired(scheme, error.verdict, run)
+        except PricingError:
+            repair = None
         if repair is None:
             return [refused]
-        fixed, note = repair
-        # Another layer may refuse what repairs the first; one scale for the tensor is always legal.
-        for attempt in (fixed, fixed.replace(activation__layout="per_tensor")):
-            try:
-                return [refused, _Row(attempt, run(attempt), scheme.name, note)]
-            except IllegalLayoutError:
-                continue
-        return [refused]
+        fixed, repaired, note = repair
+        return [refused, _Row(fixed, repaired, scheme.name, note)]
+    except PricingError as error:
+        return [_Row(scheme, None, None, f"{scheme.name}: {error}")]
     return [_Row(scheme, result, None, scheme.description)]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
+from hwsim.lowering import IllegalLayoutError
 from quant import Smooth
 
 if TYPE_CHECKING:
     from quant import Scheme, Verdict
+
+Made = TypeVar("Made")
 
 
 def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:
@@ -46,4 +50,25 @@ def repaired(scheme: Scheme, verdict: Verdict) -> tuple[Scheme, str] | None:
             changes["weight__layout"] = "per_channel"
         name = f"{scheme.name}+{repair.name.split()[0]}"
         return scheme.replace(name=name, **changes), f"repairs {scheme.name}: {repair.does}"
+    return None
+
+
+def run_repaired(scheme: Scheme, verdict: Verdict, run: Callable[[Scheme], Made]) -> tuple[Scheme, Made, str] | None:
+    """Run the repair of a refused scheme.
+
+    Returns
+    -------
+    scheme, result, note
+        What ran, what `run` made of it, and what was done; None if no repair can be expressed, or none runs.
+    """
+    repair = repaired(scheme, verdict)
+    if repair is None:
+        return None
+    fixed, note = repair
+    # Another layer may refuse what repairs the first; one scale for the tensor is always legal.
+    for attempt in (fixed, fixed.replace(activation__layout="per_tensor")):
+        try:
+            return attempt, run(attempt), note
+        except IllegalLayoutError:
+            continue
     return None

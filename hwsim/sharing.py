@@ -11,13 +11,16 @@ import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, area, needed
 from hwsim.cost.areas import PARTS
+from hwsim.lowering import IllegalLayoutError
 from hwsim.network import plan_network
+from hwsim.repair import run_repaired
 from hwsim.technology import Technology
 from quant import Scheme
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hwsim.plan import Plan
     from workloads import Network
 
 
@@ -33,6 +36,8 @@ class SharedArea:
         By scheme.
     users
         By component and place as they stand in `built`: the schemes that need a component of that kind there.
+    notes
+        What was done to schemes that this machine refuses as they are.
     """
 
     workload: str
@@ -41,6 +46,7 @@ class SharedArea:
     built: Area
     alone: dict[str, Area]
     users: dict[tuple[str, str], tuple[str, ...]]
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """One row a component: the areas sum to the total.
@@ -104,7 +110,8 @@ def shared_area(
     Parameters
     ----------
     schemes
-        Presets, YAML files or objects.
+        Presets, YAML files or objects. Of one that the machine refuses, its cheapest repair stands in, as in
+        `compare`.
     workload, accelerator
         As `simulate` takes them.
     widest
@@ -114,7 +121,7 @@ def shared_area(
     Raises
     ------
     IllegalLayoutError
-        If the machine can not run a scheme.
+        If the machine can run neither a scheme nor its repair.
     ValueError
         If there is no scheme, or two have one name.
 
@@ -132,7 +139,17 @@ def shared_area(
     if not names or len(set(names)) < len(names):
         msg = f"schemes must be at least one and have different names, not {', '.join(names) or 'none'}"
         raise ValueError(msg)
-    plans = {scheme.name: plan_network(network, scheme, machine) for scheme in chosen}
+    plans: dict[str, tuple[Plan, ...]] = {}
+    notes: list[str] = []
+    for scheme in chosen:
+        try:
+            plans[scheme.name] = plan_network(network, scheme, machine)
+        except IllegalLayoutError as error:
+            repair = run_repaired(scheme, error.verdict, lambda fixed: plan_network(network, fixed, machine))
+            if repair is None:
+                raise
+            fixed, plans[repair[0].name], note = repair
+            notes.append(f"{fixed.name} {note}")
     every = [plan for several in plans.values() for plan in several]
     built = area(every, machine, technology, widest=widest)
     users: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -153,4 +170,4 @@ def shared_area(
         widened = kind if line.component.kind in {"adder", "register", "multiplier", "shifter"} or widest else exact
         users[line.what, line.place] = widened or kind
     alone = {name: area(several, machine, technology, widest=widest) for name, several in plans.items()}
-    return SharedArea(network.name, machine, technology, built, alone, users)
+    return SharedArea(network.name, machine, technology, built, alone, users, tuple(notes))

@@ -190,6 +190,8 @@ def _refusals(comparison: _Comparison) -> list[tuple[str, str]]:
             continue
         why = ", as its witness in the table shows" if row.note else ""
         text = f"{row.name} cannot be dequantized after accumulation{why}."
+        if row.note.startswith(f"{row.name}: "):  # no layer's witness, but what the machine lacks for this scheme
+            text = f"{row.note}."
         following = index + 1
         if following < len(comparison.rows) and comparison.rows[following].depth > row.depth:
             cost = comparison.costs(following)

@@ -60,6 +60,7 @@ def area(
 def _json(shared: SharedArea) -> dict[str, Any]:
     return {
         "area_um2": shared.built.total_um2,
+        "notes": list(shared.notes),
         "machines": records(shared.summary()),
         "parts": records(shared.to_frame()),
     }
@@ -82,3 +83,5 @@ def _print(shared: SharedArea) -> None:
     apart = sum(alone.total_um2 for alone in shared.alone.values())
     together = shared.built.total_um2
     out.print(f"One machine takes {together / 1e6:.2f} mm2; one for each scheme would take {apart / 1e6:.2f} mm2.")
+    for note in shared.notes:
+        out.print(f"- {note}", markup=False)

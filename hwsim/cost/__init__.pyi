@@ -10,3 +10,4 @@ from .energies import Energy as Energy
 from .energies import energy as energy
 from .hardware import Need as Need
 from .hardware import needed as needed
+from .pricing import PricingError as PricingError

@@ -113,7 +113,7 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
 
     Raises
     ------
-    ValueError
+    PricingError
         If the technology lacks a component or its law does not reach the width.
     """
     array, arrays = accelerator.array, accelerator.arrays

@@ -97,7 +97,7 @@ def energy(
 
     Raises
     ------
-    ValueError
+    PricingError
         If the technology lacks a component or its law does not reach the width.
     """
     vector = 0.0

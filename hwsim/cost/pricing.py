@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from hwsim.technology.primitives import LIMITS
+
 if TYPE_CHECKING:
     from hwsim.plan import Component
     from hwsim.technology import Cost, Technology
@@ -13,12 +17,35 @@ Band = Literal["low", "nominal", "high"]
 BANDS: tuple[Band, Band, Band] = ("low", "nominal", "high")
 
 
+_WIDEST_REGISTER = LIMITS["register"]["bits"][1]
+
+
+class PricingError(ValueError):
+    """A component that a technology can not price.
+
+    Parameters
+    ----------
+    component
+        Which.
+    technology
+        Name of the technology.
+    reason
+        What it lacks.
+    """
+
+    def __init__(self, component: Component, technology: str, reason: object) -> None:
+        super().__init__(f"{component} must have a price in {technology}, but {reason}")
+        self.component = component
+
+
 def price(technology: Technology, component: Component) -> Cost:
     """Cost of a component: the method of the technology that it names, with its arguments.
 
+    Flip-flops stand side by side: a register of any width is so many of one bit.
+
     Raises
     ------
-    ValueError
+    PricingError
         If the technology lacks the component or its law does not reach the width.
 
     Examples
@@ -30,9 +57,13 @@ def price(technology: Technology, component: Component) -> Cost:
     """
     model = getattr(technology, component.kind, None)
     if model is None:
-        msg = f"technology {technology.name} must have a model of {component.kind}, which a plan needs"
-        raise ValueError(msg)
-    cost: Cost = model(*component.arguments)
+        raise PricingError(component, technology.name, f"it has no model of {component.kind}")
+    try:
+        if component.kind == "register" and np.max(component.arguments[0]) > _WIDEST_REGISTER:
+            return technology.register(1).times(component.arguments[0])
+        cost: Cost = model(*component.arguments)
+    except ValueError as error:
+        raise PricingError(component, technology.name, error) from error
     return cost
 
 

@@ -43,5 +43,5 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
         raise ValueError(msg)
     # The array streams the reduction in order; it has no address generator that gathers equal scales.
     if verdict.verdict == "incompatible" or verdict.needs_reorder:
-        raise IllegalLayoutError(layer.name, verdict)
+        raise IllegalLayoutError(layer.name, scheme.name, accelerator.name, verdict)
     return integer_plan(layer, scheme, accelerator, lhs, rhs, verdict)

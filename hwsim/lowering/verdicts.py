@@ -19,15 +19,20 @@ class IllegalLayoutError(ValueError):
 
     Parameters
     ----------
-    layer
-        Name of the layer.
+    layer, scheme, accelerator
+        Names.
     verdict
         Why, with a witness and repairs.
     """
 
-    def __init__(self, layer: str, verdict: Verdict) -> None:
+    def __init__(self, layer: str, scheme: str, accelerator: str, verdict: Verdict) -> None:
+        why = verdict.explanation
+        why = why[:1].lower() + why[1:].removesuffix(".")
+        if verdict.verdict != "incompatible":
+            why = f"the array streams the reduction in its own order and can not gather equal scales: {why}"
         super().__init__(
-            f"scale layouts of {layer} must be dequantizable after accumulation, but {verdict.explanation}"
+            f"scale layouts of {layer} under {scheme} must be dequantizable after accumulation on {accelerator}, "
+            f"but {why}; hwsim compare runs a repair of {scheme} where it knows one"
         )
         self.layer = layer
         self.verdict = verdict

@@ -11,9 +11,13 @@ import pytest
 import hwsim
 import workloads
 from hwsim.cost import area
+from hwsim.cost.pricing import price
 from hwsim.equal_area import scaled_to_area
 from hwsim.network import plan_network
+from hwsim.plan import Component
+from hwsim.technology import Technology
 from quant import Scheme
+from reports import headlines
 from tests.hwsim.machines import attention_layer, machine, network_of, weight_layer
 
 COLUMNS = (
@@ -159,6 +163,36 @@ def test_rows_become_json_without_nan(small: hwsim.Comparison) -> None:
     assert rows[1]["energy_pj"] == row(small, rows[1]["scheme"])["energy_pj"], "no digit is lost"
 
 
+def test_registers_of_any_width_are_priced() -> None:
+    """64-deep fp32 dot products with doubled weights clock 6,176 flip-flops in an element, each at the same price."""
+    technology = Technology.load("45nm-horowitz")
+    one, many = (price(technology, Component("register", (bits,))) for bits in (1, 6176))
+    for name in ("area_um2", "energy_pj", "idle_pj", "leakage_uw"):
+        assert getattr(many, name) == pytest.approx(6176 * getattr(one, name), rel=1e-12)
+    assert many.delay_ns == one.delay_ns
+    found = hwsim.compare(network_of(weight_layer()), ("w8a8-static",), "nvdla-large", numerics=False)
+    assert list(found.schemes["verdict"]) == ["float", "once"]
+
+
+def test_a_scheme_without_a_price_is_refused_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        msg = "positions must be in 2..128, not 129"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(Technology, "shift_mac", unknown)
+    network = network_of(weight_layer())
+    found = hwsim.compare(network, ("pow2", "w8a8-static"), numerics=False)
+    assert list(found.schemes["verdict"]) == ["float", "incompatible", "once"]
+    refused = row(found, "pow2")
+    assert re.match(r"pow2: .* MAC into 32 bits must have a price in 45nm-horowitz, but positions", refused["note"])
+    assert math.isnan(refused["energy_pj"])
+    said = headlines(found.schemes, found.metadata)
+    assert any("positions must be in 2..128" in sentence for sentence in said)
+    assert not any("dequantized after accumulation" in sentence for sentence in said)
+    with pytest.raises(ValueError, match="baseline must be a scheme that the machine can run, not pow2: pow2: "):
+        hwsim.compare(network, ("w8a8-static",), baseline="pow2", numerics=False)
+
+
 # ---- equal area ----
 
 
@@ -264,7 +298,7 @@ def test_a_scheme_given_twice_is_refused() -> None:
 
 def test_a_baseline_that_can_not_run_is_refused() -> None:
     text = "baseline must be a scheme that the machine can run, not w8a8-channel-in"
-    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}: up: lhs.* equal sums, "):
         hwsim.compare(network_of(weight_layer()), ("fp32",), baseline="w8a8-channel-in", numerics=False)
 
 

@@ -261,11 +261,15 @@ def test_what_can_not_run_is_refused_before_it_is_priced(message: str) -> None:
 
 
 def test_scales_along_the_reduction_are_refused_with_a_witness() -> None:
-    with pytest.raises(hwsim.IllegalLayoutError, match=r"^scale layouts of up must be dequantizable") as caught:
+    with pytest.raises(hwsim.IllegalLayoutError, match=r"^scale layouts of up under w8a8-channel-in must be") as caught:
         hwsim.lower(weight_layer(), Scheme.load("w8a8-channel-in"), machine())
     verdict, layer = caught.value.verdict, caught.value.layer
     assert (layer, verdict.verdict) == ("up", "incompatible")
     assert {v.operand for v in verdict.varying} == {"lhs", "rhs"}
+    said = str(caught.value)
+    assert " of up under w8a8-channel-in must be " in said
+    assert f" on {machine().name}, but the activation scale changes every step of k" in said
+    assert said.endswith("; hwsim compare runs a repair of w8a8-channel-in where it knows one")
     witness = verdict.witness
     assert witness is not None
     assert witness.check()
@@ -282,6 +286,17 @@ def test_groups_shorter_than_the_array_is_deep_are_refused() -> None:
         hwsim.lower(weight_layer(), scheme, machine(array__dot_depth=8))
     with pytest.raises(hwsim.IllegalLayoutError):
         hwsim.lower(weight_layer(), scheme, machine(array__dataflow="weight_stationary", array__rows=8))
+
+
+def test_a_segmented_layout_that_must_be_gathered_says_what_the_array_lacks() -> None:
+    """A scale for each pixel, which a kernel of 3 x 3 mixes: legal sums in an order that the array does not stream."""
+    sizes = {"b": 1, "c": 4, "h": 8, "w": 8, "o": 4, "r": 3, "s": 3}
+    conv = Layer("conv", "conv2d", sizes, "x", "conv.weight", "y")
+    with pytest.raises(hwsim.IllegalLayoutError) as caught:
+        hwsim.lower(conv, Scheme.load("w8a8-dynamic").replace(name="pixels", activation__layout="per_token"), machine())
+    assert caught.value.verdict.verdict == "segmented"
+    said = f"of conv under pixels must be dequantizable after accumulation on {machine().name}, but the array streams "
+    assert said in str(caught.value)
 
 
 def test_repairs_are_legal_and_keep_the_rest_of_the_scheme() -> None:

@@ -13,6 +13,7 @@ import hwsim
 import workloads
 from hwsim.cli.area import area as command
 from hwsim.technology import Technology
+from quant import Scheme
 
 NETWORK = workloads.gemm(16, 256, 16)
 TECHNOLOGY = Technology.load("45nm-horowitz")
@@ -66,8 +67,22 @@ def test_a_set_has_different_schemes() -> None:
     for schemes in ([], ["fp16", "fp16"]):
         with pytest.raises(ValueError, match=text):
             hwsim.shared_area(schemes, NETWORK)
-    with pytest.raises(hwsim.IllegalLayoutError):
-        hwsim.shared_area(["w8a8-channel-in"], NETWORK)
+    table = {"code": "codebook", "format": "u4", "layout": "per_channel_in"}
+    coded = Scheme.load("w8a8-channel-in").replace(weight=table)
+    with pytest.raises(hwsim.IllegalLayoutError):  # no repair moves the scales of a table
+        hwsim.shared_area([coded], NETWORK)
+
+
+def test_a_refused_scheme_stands_in_repaired_as_in_compare() -> None:
+    shared = hwsim.shared_area(["w8a8-static", "w8a8-channel-in"], NETWORK)
+    compared = hwsim.compare(NETWORK, ["w8a8-channel-in"], numerics=False)
+    fixed = "w8a8-channel-in+smooth"
+    assert list(shared.alone) == ["w8a8-static", fixed]
+    assert shared.alone[fixed].total_um2 == compared.results[fixed].built.total_um2
+    assert [note.split()[:3] for note in shared.notes] == [[fixed, "repairs", "w8a8-channel-in:"]]
+    done = CliRunner().invoke(command, ["resnet50"])  # the default schemes, one of which its convolutions refuse
+    assert done.exit_code == 0, done.output
+    assert "repairs w4a8-g128" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("width", [80, 140])

@@ -294,11 +294,11 @@ def test_sums_that_leave_through_their_neighbours_pass_multiplexers() -> None:
 
 
 def test_an_unknown_component_is_refused_and_never_free() -> None:
-    text = "^technology 45nm-horowitz must have a model of flux_capacitor, which a plan needs$"
+    text = r"^flux_capacitor\(8\) must have a price in 45nm-horowitz, but it has no model of flux_capacitor$"
     with pytest.raises(ValueError, match=text):
         price(TECHNOLOGY, steps.Component("flux_capacitor", (8,)))
     with pytest.raises(ValueError, match="bits"):
-        price(TECHNOLOGY, steps.Component("integer_mac", (1, 8, 32)))
+        price(TECHNOLOGY, steps.Component("integer_mac", (1, 8, 32, False)))
 
 
 def test_an_unknown_memory_is_refused() -> None:
