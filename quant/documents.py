@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.resources
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+# Words that an error still lists all.
+_MANY = 40
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name the nearest known word, or all of them, as the tail of an error message.
+    """Name the nearest known word, or all of them, or of very many the nearest few, as the tail of an error message.
 
     Examples
     --------
@@ -29,10 +33,21 @@ def suggest(name: str, known: Iterable[str]) -> str:
     'did you mean w8a8-dynamic?'
     >>> suggest("x", ["fp16", "fp32"])
     'known: fp16, fp32'
+    >>> suggest("x", map(str, range(90)))
+    'nearest of 90: 9, 89, 88'
     """
     words = sorted(known)
-    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(words)}"
+    near = _near(name, words)
+    if near:
+        return f"did you mean {near}?"
+    if len(words) > _MANY:
+        return f"nearest of {len(words)}: {', '.join(difflib.get_close_matches(name, words, n=3, cutoff=0))}"
+    return f"known: {', '.join(words)}"
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    """Nearest known word, if any is near."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -96,7 +111,7 @@ class Document(pydantic.BaseModel):
         try:
             return cls.model_validate(fields)
         except pydantic.ValidationError as error:
-            rules = "; ".join(dict.fromkeys(_rule(detail, cls) for detail in error.errors()))
+            rules = "; ".join(_rules(error.errors(), cls))
             raise ValueError(f"{where or cls.__name__}: {rules}") from None
 
     def to_yaml(self) -> str:
@@ -125,9 +140,28 @@ class Document(pydantic.BaseModel):
         return self.from_fields(data)
 
 
+def _rules(details: Iterable[ErrorDetails], model: type[pydantic.BaseModel]) -> Iterator[str]:
+    """Say what each field at fault must be; unknown fields near no other share one list of those there are."""
+    said: set[str] = set()
+    strange: dict[str, list[str]] = {}
+    for detail in details:
+        path = _path(detail)
+        if detail["type"] == "extra_forbidden" and not _near(path[-1], _siblings(model, path[:-1])):
+            strange.setdefault(suggest("", _siblings(model, path[:-1])), []).append(".".join(path))
+        elif (rule := _rule(detail, model)) not in said:
+            said.add(rule)
+            yield rule
+    for known, fields in strange.items():
+        yield f"unknown field{'s' if len(fields) > 1 else ''} {', '.join(fields)}, {known}"
+
+
+def _path(detail: ErrorDetails) -> list[str]:
+    return [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "tagged-union"))]
+
+
 def _rule(detail: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
     """Say what one field must be and what it was."""
-    path = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "tagged-union"))]
+    path = _path(detail)
     field = ".".join(path) or model.__name__
     match detail["type"]:
         case "extra_forbidden":

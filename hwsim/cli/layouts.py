@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZES = {"m": 256, "k": 512, "n": 256}
 """Sizes of the default contraction ``mk,kn->mn`` where none are given."""
+_OTHER = "[default: per_tensor where only the other is given]"
 STYLES = {"once": "bold green", "segmented": "bold yellow", "incompatible": "bold red"}
 
 
@@ -28,7 +29,7 @@ def parse_sizes(text: str) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If a part is not a label and a whole number.
+        If a part is not a label and a whole number, or a label is given twice.
 
     Examples
     --------
@@ -41,14 +42,36 @@ def parse_sizes(text: str) -> dict[str, int]:
         if not label or not value.isdigit():
             msg = f"size must look like m=256,k=512,n=256, not {text!r}"
             raise ValueError(msg)
+        if label in sizes:
+            msg = f"size of {label} must be given once, not {sizes[label]} and {value}"
+            raise ValueError(msg)
         sizes[label] = int(value)
     return sizes
 
 
+def _default_sizes(contraction: str) -> dict[str, int]:
+    """Sizes of the default contraction's labels, if it has no others.
+
+    Raises
+    ------
+    ValueError
+        If it has.
+    """
+    from quant import Contraction
+
+    parsed = Contraction.parse(contraction)
+    if set(parsed.labels) != set(DEFAULT_SIZES):
+        computed = {link.out for link in parsed.links}
+        wanted = ",".join(f"{label}=..." for label in parsed.labels if label not in computed)
+        msg = f"sizes must be given for {contraction}, as --size {wanted} does"
+        raise ValueError(msg)
+    return dict(DEFAULT_SIZES)
+
+
 @click.command(cls=Strict)
 @click.argument("contraction", default="mk,kn->mn")
-@click.option("--lhs", metavar="LAYOUT", help="Scale layout of the left operand, the activations.")
-@click.option("--rhs", metavar="LAYOUT", help="Scale layout of the right operand, the weights.")
+@click.option("--lhs", metavar="LAYOUT", help=f"Scale layout of the left operand, the activations. {_OTHER}")
+@click.option("--rhs", metavar="LAYOUT", help=f"Scale layout of the right operand, the weights. {_OTHER}")
 @click.option("--size", metavar="m=256,k=512,...", help="Length of every axis. [default: m=256,k=512,n=256]")
 @click.option("--native-depth", default=2, show_default=True, help="Products the hardware adds before a sum is seen.")
 @click.option("--order", metavar="AXES", help="Reduction axes, outermost loop first, such as crs.")
@@ -100,7 +123,7 @@ def layouts(
     hwsim layouts "conv2d stride=2 padding=1" --lhs per_channel_in --size b=1,c=64,h=56,w=56,o=64,r=3,s=3
     hwsim layouts --native-depth 32 --image layouts.png
     """  # noqa: D301  click reads \b
-    sizes = parse_sizes(size) if size else dict(DEFAULT_SIZES)
+    sizes = parse_sizes(size) if size else _default_sizes(contraction)
     shared: dict[str, Any] = {"sizes": sizes, "lhs_static": static, **options}
     if lhs is None and rhs is None:
         _table(contraction, shared, as_json=as_json, files=(image, html), require=require)
@@ -117,7 +140,8 @@ def layouts(
     else:
         _print(lambda width: explain(found, width))
     if require is not None and RANK[found.verdict] < RANK[require]:
-        click.echo(f"hwsim: {require} is required, not {found.verdict}: {found.explanation}", err=True)
+        # People have just read why; a program that reads JSON finds it there.
+        click.echo(f"hwsim: {require} is required, not {found.verdict}", err=True)
         ctx.exit(1)
 
 

@@ -87,7 +87,11 @@ def test_require_decides_the_exit_code(run: Run) -> None:
     assert run(*PAIR, "--require", "segmented").returncode == 0
     result = run(*PAIR, "--require", "once")
     assert result.returncode == 1
-    assert result.stderr.startswith("hwsim: once is required, not segmented: The weight scale changes every 128 steps")
+    # the reason is on standard output, once
+    assert result.stderr == "hwsim: once is required, not segmented\n"
+    assert result.stdout.count("The weight scale changes every 128 steps") == 1
+    found = json.loads(run(*PAIR, "--require", "once", "--json").stdout)
+    assert found["explanation"].startswith("The weight scale changes every 128 steps")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,13 @@ def test_require_decides_the_exit_code(run: Run) -> None:
         (["mm,mn->n"], "label must occur once in lhs, not 'm' in 'mm'"),
         (["--lhs", "m:1", "--image", "x.png"], "--image and --html must go with the table of all layouts, not with"),
         (["--require", "once"], "--require must go with --lhs or --rhs"),
+        (["--size", "m=1,m=2,k=3,n=4"], "size of m must be given once, not 1 and 2"),
+        (
+            ["conv2d"],
+            "sizes must be given for conv2d, as --size b=...,c=...,h=...,w=...,o=...,r=...,s=... does",
+        ),
+        (["mk,kj->mj", "--lhs", "m:1"], "sizes must be given for mk,kj->mj, as --size m=...,k=...,j=... does"),
+        (["--lhs", "m:1", "--lhs", "per_tensor"], "--lhs must be given once, not 2 times"),
         (["--image", "table.bmp"], "chart file must end in .png, .svg or .html, not '.bmp'"),
     ],
 )
@@ -127,3 +138,10 @@ def test_pictures_are_written(run: Run, tmp_path: Path) -> None:
     assert run("--image", str(image), "--html", str(page)).returncode == 0
     assert image.read_bytes().startswith(b"<svg")
     assert page.read_bytes().lstrip().startswith(b"<!DOCTYPE html>")
+
+
+def test_help_names_the_layout_of_the_other_side(run: Run) -> None:
+    text = " ".join(run("--help").stdout.split())
+    assert text.count("[default: per_tensor where only the other is given]") == 2
+    alone = json.loads(run("--lhs", "per_token", "--json").stdout)
+    assert alone == json.loads(run("--lhs", "per_token", "--rhs", "per_tensor", "--json").stdout)

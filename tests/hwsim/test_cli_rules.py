@@ -67,6 +67,12 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a value twice": ((*SWEEP, "--set", "rows=8,16,8"), "values of --set rows must differ, not be 8 twice"),
     "a dataflow twice": ((*SWEEP, "--set", "dataflow=os,output_stationary"), "must differ, not be output_stationary"),
     "a size of a network": (("explore", "--set", "m=3,4"), "field m must vary with one product only (--gemm MxNxK)"),
+    "two presets": (("presets", "edge-16x16", "fp16"), "presets must be given one name, not edge-16x16 and fp16"),
+    "no technology": (("presets", "technology"), "technology must be followed by a name or a .yaml file; known: 130nm"),
+    "strange preset": (("presets", "zzz"), "preset must exist, not 'zzz'; hwsim presets lists them"),
+    "nearly a workload": (("presets", "resnet-50"), "did you mean resnet50?"),
+    "nearly a technology": (("presets", "45nm-horowtz"), "did you mean 45nm-horowitz?"),
+    "too long a text": (("presets", "gpt2-prefill-5000"), "1024"),
     "order by what is left out": (
         (*SWEEP, "--set", "rows=8", "--time-only", "--by", "area"),
         "--by area must go without --time-only, which leaves energy and area out",
@@ -190,3 +196,68 @@ def test_explore_says_what_is_shown(columns: int, run: Run) -> None:
 )
 def test_explore_says_what_a_front_is_over(extra: tuple[str, ...], note: str, run: Run) -> None:
     assert note in run(*SWEEP, "--set", "rows=8,16", "--pareto", *extra).text
+
+
+# ---- presets ----
+
+
+def test_everything_that_presets_lists_is_printed(run: Run) -> None:
+    rows = json.loads(run("presets", "--json").out)
+    assert {row["kind"] for row in rows} == {"accelerator", "scheme", "technology", "workload"}
+    for row in rows:
+        code, out, err = run("presets", row["name"])
+        assert (code, err) == (0, ""), row
+        assert max(map(len, out.splitlines())) <= 80 or row["kind"] in {"accelerator", "scheme"}
+
+
+def test_a_workload_is_printed_by_its_layers(run: Run) -> None:
+    out = run("presets", "minilm-block").out
+    assert [line.split()[0] for line in out.splitlines() if "->" in line] == [
+        *("q", "k", "v", "scores", "values", "attention_out", "ffn_up", "ffn_down")
+    ]
+    assert "m=256 k=384 n=1536" in out
+    # 4 products of 256 x 384 x 384, 2 of 24 heads of 128 x 32 x 128, 2 of 256 x 384 x 1536
+    assert f"8 contractions, {4 * 256 * 384**2 + 2 * 24 * 128**2 * 32 + 2 * 256 * 384 * 1536:,} MACs." in out
+    found = json.loads(run("presets", "gpt2-decode-100", "--json").out)
+    assert found["tensors"] == "shapes only"
+    assert len(found["layers"]) % 12 in {0, 1}
+    assert next(layer["sizes"] for layer in found["layers"] if layer["layer"] == "0.q") == {"m": 1, "k": 768, "n": 768}
+
+
+def test_a_technology_is_printed_by_its_name(run: Run) -> None:
+    assert run("presets", "7nm-asap7") == run("presets", "technology", "7nm-asap7")
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_presets_are_listed_by_kind(columns: int, run: Run) -> None:
+    out = run("presets", columns=columns).out
+    lines = [line.rstrip() for line in out.splitlines()]
+    heads = [number for number, line in enumerate(lines) if line.split(" (")[0] in
+             {"Accelerators", "Schemes", "Technologies", "Workloads"}]  # fmt: skip
+    assert len(heads) == 4
+    assert all(lines[number - 1] == "" for number in heads[1:])
+    assert "45 nm, 0.9 V" in out
+    assert "Horowitz, ISSCC 2014" in " ".join(out.split())
+    assert "hwsim presets technology" not in out
+    assert max(map(len, lines)) <= columns
+
+
+# ---- fields and words that nothing knows ----
+
+
+def test_unknown_fields_share_one_list_of_the_known(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "machine.yaml"
+    path.write_text(run("presets", "edge-16x16").out, encoding="utf-8")
+    code, out, err = run(*GEMM, "-s", str(path))
+    assert (code, out) == (2, "")
+    assert err.count("known: ") == 1
+    assert "field strategy is missing" in err
+    assert "unknown field requantizer, did you mean requantization?" in err
+    assert "unknown fields technology, clock_mhz, array, arrays, accumulator, vector, memories, known: " in err
+
+
+def test_an_unknown_claim_names_the_nearest_only(run: Run) -> None:
+    code, _, err = run("claims", "--only", "ZZZ")
+    assert code == 2
+    assert "nearest of " in err
+    assert len(err) < 160
