@@ -13,6 +13,7 @@ from quant.contraction import Contraction, Gemm
 from .tensors import FloatArray
 
 Kind = Literal["weight", "activation"]
+MOST_MACS = 2**53  # every count up to here is exact in float64, and none overflows 64 bits
 Producer = Literal["function", "contraction", "input", "constant", "cache"]
 
 
@@ -131,6 +132,9 @@ class Layer:
             msg = f"layer {self.name}: {error}"
             raise ValueError(msg) from error
         object.__setattr__(self, "sizes", sizes)
+        if self.macs > MOST_MACS:
+            msg = f"sizes of layer {self.name} must give at most 2**53 multiply-accumulates, not {self.macs}"
+            raise ValueError(msg)
         check_choice(f"rhs_kind of layer {self.name}", self.rhs_kind, get_args(Kind))
         check_choice(f"lhs_producer of layer {self.name}", self.lhs_producer, get_args(Producer))
         check_choice(f"rhs_producer of layer {self.name}", self.rhs_producer, get_args(Producer))

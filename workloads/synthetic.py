@@ -76,7 +76,7 @@ def gemm(m: int, k: int, n: int, *, lhs: Distribution = "normal", seed: int = 0)
         return LazyTensors({"x": functools.partial(_draw_lhs, m, k, lhs, seed, stream)})
 
     return Network(
-        f"gemm-{m}x{k}x{n}",
+        f"gemm m={m} n={n} k={k}",
         f"synthetic: {lhs} activations, normal weights, seed {seed}",
         (layer,),
         LazyTensors({"gemm.weight": functools.partial(_draw_rhs, k, n, seed)}),

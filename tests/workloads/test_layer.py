@@ -142,3 +142,10 @@ def test_contract_names_the_layer_in_errors() -> None:
         make_layer().contract(np.ones((2, 3)), np.ones((2, 5)))
     with pytest.raises(ValueError, match=exactly("bias of layer up must have shape [5], not [2]")):
         make_layer().contract(np.ones((2, 3)), np.ones((3, 5)), np.ones(2))
+
+
+def test_a_layer_is_as_large_as_counts_are_exact() -> None:
+    assert make_layer(sizes={"m": 2**20, "k": 2**20, "n": 2**13}).macs == 2**53
+    text = f"^sizes of layer up must give at most 2\\*\\*53 multiply-accumulates, not {2**53 + 2**40}$"
+    with pytest.raises(ValueError, match=text):
+        make_layer(sizes={"m": 2**20, "k": 2**20, "n": 2**13 + 1})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import hwsim
 import workloads
+from hwsim.network import planning
 from quant import OperandSpec, Scheme
 from workloads import SHAPES, decode, prefill
 
@@ -132,6 +134,24 @@ def test_errors_can_not_be_asked_of_shapes() -> None:
 def test_a_batch_is_positive(batch: int) -> None:
     with pytest.raises(ValueError, match=f"^batch must be a positive integer, not {batch}$"):
         hwsim.simulate(workloads.gemm(8, 8, 8), batch=batch, numerics=False)
+
+
+def test_a_large_batch_is_split_in_few_ways_and_a_larger_one_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[str] = []
+    plan = planning.plan_network
+
+    def counted(network: workloads.Network, *rest: Any) -> Any:
+        planned.append(network.name)
+        return plan(network, *rest)
+
+    monkeypatch.setattr(planning, "plan_network", counted)
+    network, batch = workloads.gemm(8, 8, 8), 2**7 * 3**4 * 5**2 * 7 * 11 * 13
+    result = hwsim.simulate(network, batch=batch, numerics=False)
+    assert len(planned) == 48, "of the 328 divisors up to 4,096"
+    assert batch % result.calls == 0
+    assert sum(layer.plan.macs for layer in result.layers) == batch * 512
+    with pytest.raises(ValueError, match=r"must give at most 2\*\*53 multiply-accumulates"):
+        hwsim.simulate(network, batch=2**45, numerics=False)
 
 
 def test_a_comparison_of_shapes_has_costs_and_no_errors() -> None:
