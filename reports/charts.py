@@ -16,7 +16,8 @@ from .files import write_atomic
 from .palette import BLUE, GREEN, INK, VERMILION, log_ticks, part_colours, styled
 from .units import choose_unit, format_quantity, format_values, split_suffix
 
-WIDTH, ROW_PX = 620, 22
+# With the names of schemes beside it, a chart is about as wide as a page.
+WIDTH, ROW_PX = 960, 22
 _RATIOS = {"latency": (BLUE, "circle"), "energy": (VERMILION, "triangle-up"), "area": (GREEN, "square")}
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart
 
@@ -299,7 +300,7 @@ def layer_chart(
         text="text:N",
         color=alt.when("datum.dark").then(alt.value("white")).otherwise(alt.value("black")),
     )
-    width = max(360, min(WIDTH, 72 * len(across)))
+    width = max(360, min(WIDTH, 96 * len(across)))
     chart = alt.LayerChart(layer=[cells, numerals])
     return styled(chart, width=width, height=ROW_PX * len(schemes))
 

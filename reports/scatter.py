@@ -16,7 +16,7 @@ from .labels import Anchor, Box, place_labels
 from .palette import GREY, INK, log_ticks, styled, verdict_styles
 from .units import Unit, choose_unit, format_quantity
 
-WIDTH, HEIGHT = 760, 440
+WIDTH, HEIGHT = 1040, 480
 _FACTS = ("sqnr_db", "block_sqnr_db", "energy_pj", "latency_us", "area_um2", "tops_per_w")
 
 

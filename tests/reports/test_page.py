@@ -182,3 +182,23 @@ def test_tables_do_not_import_the_chart_libraries() -> None:
     code = "import sys, reports; reports.compare_table; print({'altair', 'vl_convert', 'jinja2'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert run.stdout.strip() == "set()"
+
+
+def test_what_is_wider_than_the_screen_scrolls_in_its_own_box(page: Page) -> None:
+    """Words for screen readers are placed absolutely: only a positioned box keeps far ones off the page's width."""
+    (style,) = page.styles
+    for box in (".scroll", ".chart"):
+        rules = re.findall(rf"(?m)^{re.escape(box)} {{([^}}]*)}}", style)
+        assert any("position: relative" in rule and "overflow-x: auto" in rule for rule in rules), box
+    tables = [attributes for tag, attributes in page.elements if tag == "table"]
+    boxes = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
+    assert len(tables) == len(boxes)
+    assert "min-width: 760px" in style.split("@media (max-width: 800px)")[1].split("@media")[0]
+
+
+def test_a_comparison_of_costs_only_has_a_page_and_no_chart_of_errors() -> None:
+    costs = sample.schemes().drop(columns=["sqnr_db", "block_sqnr_db"])
+    with pytest.raises(ValueError, match="^schemes must have a row with energy_pj and a finite"):
+        reports.error_energy_chart(costs, sample.metadata())
+    with pytest.raises(ValueError, match="sqnr_db"):
+        reports.layer_chart(sample.layers().drop(columns="sqnr_db"), sample.metadata())
