@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwsim.cli.shared import console, print_json, progress, records, write_frame
+from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
     from hwsim.training import TrainedStrategy
@@ -16,7 +17,7 @@ STRATEGIES: tuple[TrainedStrategy, ...] = ("weight_only", "dynamic", "static")
 ACCURACIES = ("float_accuracy", "ptq_accuracy", "qat_accuracy", "fake_accuracy")
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.option("--bits", default="8,4,3,2", show_default=True, metavar="N,N", help="Widths of the integers.")
 @click.option("--strategy", multiple=True, type=click.Choice(STRATEGIES), help="Strategies; default all.")
 @click.option("--epochs", default=30, show_default=True, metavar="N", help="Passes over the images of each training.")
