@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.cost.areas import PARTS as AREA_PARTS
-from hwsim.cost.energies import PARTS as ENERGY_PARTS
 from hwsim.exploration.columns import of_columns
 from hwsim.exploration.fields import COLUMNS, SIZES
-from hwsim.exploration.readings import COUNTS, Rows, Table, columns_of, combination, priced_buffers, with_columns
+from hwsim.exploration.readings import Rows, Table, columns_of, combination, priced_buffers, with_columns
+from hwsim.exploration.results import VERDICTS, Results, categories, listed
 from hwsim.exploration.variants import Group, Plans, Prices, key_of, plan_layers, sensitive_to_depth, sort_plans
 from hwsim.network import plan_network
 from hwsim.simulation import simulate
@@ -32,14 +31,6 @@ if TYPE_CHECKING:
     from workloads import Network
 
 Column = npt.NDArray[Any]
-
-TIME = (*COUNTS, "utilization", "latency_us")
-COSTS = (
-    "energy_pj", "energy_low_pj", "energy_high_pj", *ENERGY_PARTS, "area_um2", *AREA_PARTS,
-    "power_mw", "tops_per_w", "energy_delay_pj_s",
-)  # fmt: skip
-TRAFFIC = ("weight_bytes", "dram_read_bytes", "dram_write_bytes", "traffic_bytes")
-VERDICTS = ("float", "once", "segmented")
 
 # Rows of a design space that share formulas from which on recording and compiling them, half a second, pays.
 COMPILED_FROM = 150_000
@@ -105,14 +96,26 @@ class Sweep:
             "rows": self.rows,
         }
 
-    def block(self, start: int, stop: int) -> pd.DataFrame:
-        """Read the rows from `start` to `stop`."""
+    def results(self, start: int, stop: int) -> Results:
+        """Room for the results of rows `start` to `stop`."""
+        return Results(start, stop, costs=self.costs)
+
+    def read(self, results: Results, start: int, stop: int) -> None:
+        """Read the rows from `start` to `stop` into `results`."""
         scheme = np.arange(start, stop) // self.space.rows
-        codes = self._codes(start, stop)
-        block = _Block(self, scheme, codes, stop - start)
+        block = _Block(self, scheme, self._codes(start, stop), results.part(start, stop))
         with np.errstate(all="ignore"):
             block.read()
-        return block.frame()
+
+    def frame(self, results: Results) -> pd.DataFrame:
+        """Results beside what varies."""
+        start, stop = results.start, results.stop
+        scheme = np.arange(start, stop) // self.space.rows
+        codes = self._codes(start, stop)
+        columns = {"scheme": categories(scheme, [one.name for one in self.schemes])}
+        for path in self.space.fields:
+            columns[path] = listed(self.values[path], codes.pop(path))
+        return results.frame(columns)
 
     def _codes(self, start: int, stop: int) -> dict[str, Column]:
         """Places among distinct values; rows of another scheme start over."""
@@ -196,13 +199,11 @@ class Sweep:
 class _Block:
     """Rows at hand and their results."""
 
-    def __init__(self, sweep: Sweep, scheme: Column, codes: Mapping[str, Column], count: int) -> None:
-        self.sweep, self.scheme, self.codes, self.count = sweep, scheme, codes, count
-        self.reason_of = np.full(count, -1, np.int32)
-        self.reason_places: dict[str, int] = {}
-        names = (*TIME, *(COSTS if sweep.costs else ()), *TRAFFIC)
-        self.out = {name: np.empty(count, np.int64 if name in COUNTS else np.float64) for name in names}
-        self.bound, self.verdict = np.zeros(count, np.int8), np.zeros(count, np.int8)
+    def __init__(self, sweep: Sweep, scheme: Column, codes: Mapping[str, Column], results: Results) -> None:
+        self.sweep, self.scheme, self.codes, self.results = sweep, scheme, codes, results
+        self.count = results.stop - results.start
+        self.out, self.bound, self.verdict = results.numbers, results.bound, results.verdict
+        self._fail = results.fail
 
     def read(self) -> None:
         """Read all rows, variant by variant."""
@@ -363,52 +364,6 @@ class _Block:
                 for bound in BOUNDS
             ]
             self.bound[row] = int(np.argmax(cycles))
-
-    def _fail(self, rows: Column, reason: str) -> None:
-        place = self.reason_places.setdefault(reason, len(self.reason_places))
-        fresh = rows[self.reason_of[rows] < 0]
-        self.reason_of[fresh] = place
-
-    def frame(self) -> pd.DataFrame:
-        """Return results as a frame: numbers are missing where a point can not run."""
-        import pandas as pd  # noqa: PLC0415
-
-        sweep = self.sweep
-        failed = self.reason_of >= 0
-        none = np.where(failed, -1, 0).astype(np.int8)
-        columns: dict[str, Any] = {"scheme": _words(self.scheme, [scheme.name for scheme in sweep.schemes])}
-        for path in sweep.space.fields:
-            columns[path] = _listed(sweep.values[path], self.codes[path])
-        columns["verdict"] = _words(np.where(failed, none, self.verdict), list(VERDICTS))
-        for name, column in self.out.items():
-            if not failed.any():
-                columns[name] = column
-            elif name in COUNTS:
-                columns[name] = pd.arrays.IntegerArray(np.where(failed, 0, column), failed.copy())
-            else:
-                columns[name] = np.where(failed, np.nan, column)
-        columns["bound"] = _words(np.where(failed, none, self.bound), list(BOUNDS))
-        columns["reason"] = _words(self.reason_of, list(self.reason_places))
-        return pd.DataFrame(columns, copy=False)
-
-
-def _listed(values: Sequence[Any], codes: Column) -> Any:
-    """Values by their places: numbers as they are, words as categories."""
-    array = np.array(values)
-    if array.dtype.kind in "iufb":
-        return array[codes]
-    words = [str(value) for value in values]
-    if len(set(words)) == len(words):
-        return _words(codes, words)
-    return np.array(words, object)[codes]
-
-
-def _words(codes: Column, words: Sequence[str]) -> Any:
-    """Words by their places; none where the place is -1."""
-    import pandas as pd  # noqa: PLC0415
-
-    build: Any = pd.Categorical.from_codes
-    return build(codes, list(words))
 
 
 def _pieces(rows: Column, size: int) -> Iterator[Column]:

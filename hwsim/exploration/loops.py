@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from llvmlite import ir
 
 from hwsim.datapath.lanes import compiled, loop, vector_bits
 from hwsim.timing.symbols import Record, Symbol
+
+Column = npt.NDArray[Any]
 
 STRIP = 1024
 """Rows that are read at once: what they are read from and into then stays in the second-level cache."""
@@ -49,14 +52,56 @@ class Loop:
             _COMPILED[key] = compiled(_Writer(record).module(results, whole), "rows")
         self._call = _COMPILED[key]
 
-    def run(self) -> None:
-        """Read one strip; rows beyond those of interest give what they give."""
-        self._call(self.inputs.ctypes.data, self.outputs.ctypes.data)
+    def run(self, tables: Sequence[Column], indices: Sequence[Column], out: Sequence[Column], rows: Column) -> None:
+        """Read rows strip by strip.
 
-    def column(self, place: int) -> npt.NDArray[Any]:
-        """One of the results."""
-        column: npt.NDArray[Any] = self.outputs[place]
-        return column.view(np.int64) if self.names[place] in self.whole else column
+        Parameters
+        ----------
+        tables, indices
+            Of each input: its values, float64, and the place among them for each of `rows`, int64.
+        out
+            Columns for the results, of eight bytes an element.
+        rows
+            Places in `out`, int64.
+        """
+        values, places, targets = (_addresses(columns) for columns in (tables, indices, out))
+        same = _addresses([rows] * len(out))
+        gather, scatter = _mover("gather"), _mover("scatter")
+        source, target = self.inputs.ctypes.data, self.outputs.ctypes.data
+        for start in range(0, len(rows), STRIP):
+            count = min(STRIP, len(rows) - start)
+            if len(values):
+                gather(values.ctypes.data, places.ctypes.data, source, start, count, len(values))
+            self._call(source, target)
+            scatter(targets.ctypes.data, same.ctypes.data, target, start, count, len(targets))
+
+
+def _addresses(columns: Sequence[Column]) -> Column:
+    return np.array([column.ctypes.data for column in columns], np.int64)
+
+
+@functools.cache
+def _mover(kind: str) -> Callable[..., None]:
+    """Compile a loop that copies columns of a strip from or to rows in any order.
+
+    It takes addresses of the columns' addresses, of their indices' and of the strip, the first place among the
+    indices, and how many rows and columns there are.
+    """
+    module, number, word = ir.Module(kind), ir.DoubleType(), ir.IntType(64)
+    words, numbers = word.as_pointer(), number.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [words, words, numbers, word, word, word]), kind)
+    columns, indices, strip, start, count, width = function.args
+    b = ir.IRBuilder(function.append_basic_block())
+    with loop(b, width) as column:
+        far = b.inttoptr(b.load(b.gep(columns, [column])), numbers)
+        index = b.gep(b.inttoptr(b.load(b.gep(indices, [column])), words), [start])
+        near = b.gep(strip, [b.mul(column, word(STRIP))])
+        with loop(b, count) as row:
+            ends = b.gep(far, [b.load(b.gep(index, [row]))]), b.gep(near, [row])
+            source, target = ends if kind == "gather" else ends[::-1]
+            b.store(b.load(source), target)
+    b.ret_void()
+    return compiled(module, kind)
 
 
 class _Writer:

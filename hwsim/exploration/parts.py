@@ -1,4 +1,4 @@
-"""Blocks of a design space's rows, in memory or as files in a folder that a later call goes on from."""
+"""Blocks of a design space's rows as files in a folder that a later call goes on from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Parts:
     Parameters
     ----------
     folder
-        Made if it is missing; None keeps the frames in memory.
+        Made if it is missing.
     about
         What the frames are of: a folder of something else is refused.
 
@@ -30,11 +30,9 @@ class Parts:
         If the folder holds parts of another space.
     """
 
-    def __init__(self, folder: Path | None, about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder = folder
         self.frames: dict[int, pd.DataFrame] = {}
-        if folder is None:
-            return
         folder.mkdir(parents=True, exist_ok=True)
         suffix = "parquet" if importlib.util.find_spec("pyarrow") else "csv"
         wanted = {**about, "suffix": suffix}
@@ -52,14 +50,14 @@ class Parts:
             note.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
         self.suffix = wanted["suffix"]
 
-    def path(self, number: int) -> Path | None:
+    def path(self, number: int) -> Path:
         """File of a part."""
-        return None if self.folder is None else self.folder / f"part-{number:05d}.{self.suffix}"
+        return self.folder / f"part-{number:05d}.{self.suffix}"
 
     def has(self, number: int) -> bool:
         """Tell whether a part is there already."""
         path = self.path(number)
-        if path is not None and path.exists() and number not in self.frames:
+        if path.exists() and number not in self.frames:
             self.frames[number] = self._read(path)
         return number in self.frames
 
@@ -67,8 +65,6 @@ class Parts:
         """Keep a part; a file is written whole or not at all."""
         self.frames[number] = frame
         path = self.path(number)
-        if path is None:
-            return
         partial = path.with_name(f".{path.name}.partial")
         if self.suffix == "parquet":
             frame.to_parquet(partial, index=False)

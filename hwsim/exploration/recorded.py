@@ -95,26 +95,17 @@ class Recorded:
         misfits
             Those of `rows` that do not fit the buffers; their numbers mean nothing.
         """
-        bad, inputs = [], self.loop.inputs
-        for start in range(0, len(rows), STRIP):
-            mine = rows[start : start + STRIP]
-            count, at = len(mine), 0
-            for path in self.paths:
-                np.take(numbers[path], codes[path][mine], out=inputs[at, :count], mode="clip")
-                at += 1
-            for which, table in ((places[start : start + STRIP], self.shapes), *self._prices(codes, lengths, mine)):
-                for row in table:
-                    np.take(row, which, out=inputs[at, :count], mode="clip")
-                    at += 1
-            self.loop.run()
-            for place, name in enumerate(self.loop.names):
-                column = self.loop.column(place)[:count]
-                if name != MISFIT:
-                    out[name][mine] = column
-                elif column.any():
-                    bad.append(mine[column > 0])
-        return np.concatenate(bad) if bad else rows[:0]
-
-    def _prices(self, codes: Mapping[str, Column], lengths: Mapping[str, int], rows: Column) -> list[Any]:
-        """Return combinations of a buffer's sizes, and its prices."""
-        return [(combination(codes, lengths, varying, rows), table) for varying, table in self.priced]
+        tables, indices = [], []
+        for path in self.paths:
+            tables.append(numbers[path])
+            indices.append(codes[path][rows].astype(np.int64))
+        priced = [(combination(codes, lengths, varying, rows), table) for varying, table in self.priced]
+        for which, table in ((places, self.shapes), *priced):
+            index = which.astype(np.int64)
+            tables += list(table)
+            indices += [index] * len(table)
+        small = {name: np.empty(len(out["bound"])) for name in ("bound", MISFIT)}
+        self.loop.run(tables, indices, [{**out, **small}[name] for name in self.loop.names], rows)
+        out["bound"][rows] = small["bound"][rows]
+        misfits: Column = rows[small[MISFIT][rows] > 0]
+        return misfits

@@ -86,12 +86,20 @@ def explore(
     machine = Accelerator.load(accelerator)
     space = make_space(grid or {}, points, sizes=sizes)
     sweep = Sweep(network, chosen, machine, space, costs=costs)
-    parts = Parts(None if folder is None else Path(folder), sweep.describe())
     rows = sweep.rows
-    for number, start in enumerate(range(0, rows, BLOCK)):
-        stop = min(start + BLOCK, rows)
+    blocks = [(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK)]
+    if folder is None:
+        whole = sweep.results(0, rows)
+        for start, stop in blocks:
+            sweep.read(whole, start, stop)
+            progress(stop, rows)
+        return sweep.frame(whole)
+    parts = Parts(Path(folder), sweep.describe())
+    for number, (start, stop) in enumerate(blocks):
         if not parts.has(number):
-            parts.add(number, sweep.block(start, stop))
+            results = sweep.results(start, stop)
+            sweep.read(results, start, stop)
+            parts.add(number, sweep.frame(results))
         progress(stop, rows)
     return parts.frame()
 
