@@ -196,9 +196,9 @@ def test_what_is_wider_than_the_screen_scrolls_in_its_own_box(page: Page) -> Non
     assert "min-width: 760px" in style.split("@media (max-width: 800px)")[1].split("@media")[0]
 
 
-def test_a_comparison_of_costs_only_has_a_page_and_no_chart_of_errors() -> None:
+def test_a_comparison_of_costs_only_has_no_chart_of_errors() -> None:
     costs = sample.schemes().drop(columns=["sqnr_db", "block_sqnr_db"])
-    with pytest.raises(ValueError, match="^schemes must have a row with energy_pj and a finite"):
+    with pytest.raises(ValueError, match=r"^schemes must have a row with energy_pj and a finite"):
         reports.error_energy_chart(costs, sample.metadata())
     with pytest.raises(ValueError, match="sqnr_db"):
         reports.layer_chart(sample.layers().drop(columns="sqnr_db"), sample.metadata())
