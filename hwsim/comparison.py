@@ -276,6 +276,7 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: st
     priced = rankings.across(results, technologies) if technologies else None
     longest = _longest_paths(results)
     metadata = _metadata(network, reference, base)
+    metadata["cautions"] = _unreached_clock(results)
     metadata["statements"] = [
         *rankings.band_statements(pairs),
         *([] if priced is None else rankings.ranking_statements(priced, pairs)),
@@ -283,6 +284,22 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: st
     ]
     paths = pd.DataFrame([path.to_row() for path in longest])
     return Comparison(pd.DataFrame(records), layers, ledger, pairs, paths, priced, metadata, results)
+
+
+def _unreached_clock(results: dict[str, Result]) -> list[tuple[str, str]]:
+    """Say first which schemes' figures stand on a clock that their own array does not reach."""
+    slow = [
+        name
+        for name, result in results.items()
+        if any(
+            path.too_slow and path.place == "element"
+            for path in critical_paths(result.built, result.accelerator, result.technology)
+        )
+    ]
+    if not slow:
+        return []
+    clock_mhz = results[slow[0]].accelerator.clock_mhz
+    return [("Counted faster than it runs", f"{', '.join(slow)} at {clock_mhz:g} MHz, which the MACs do not reach.")]
 
 
 def _longest_paths(results: dict[str, Result]) -> list[CriticalPath]:

@@ -22,7 +22,7 @@ from .sentences import LEAST_DB, statements
 from .tables import layer_columns, ledger_view, legend, setup_of, title_of
 
 # Said elsewhere on the page, or only of use to the code that draws it.
-_SHOWN_ELSEWHERE = {"title", "energy_parts", "area_parts", "statements"}
+_SHOWN_ELSEWHERE = {"title", "energy_parts", "area_parts", "statements", "cautions"}
 _LISTS_FIRST = ("assumptions", "sources")
 _WHAT = "Quantization schemes side by side"
 _SHORT_LAYERS = 24

@@ -81,7 +81,7 @@ def headlines(
         One row a scheme, column ``scheme``; sentences about columns that are missing are left out.
     metadata
         ``baseline`` names the scheme that others are compared with; ``statements`` are further pairs of what is asked
-        and the answer, which come last.
+        and the answer, which come last; ``cautions`` are such pairs that come first.
     least_db
         Error that a scheme must reach to be called best in cost, dB.
     typeset
@@ -109,13 +109,18 @@ def statements(
     base = comparison.baseline
     start = [] if base is None or not comparison.costs(base) else [("Baseline", _takes(comparison, base) + ".")]
     return [
+        *_given(metadata, "cautions"),
         *start,
         *_best(comparison, least_db),
         *_front(comparison),
         *_losses(comparison),
         *_refusals(comparison),
-        *((str(lead), str(text)) for lead, text in (metadata or {}).get("statements", ())),
+        *_given(metadata, "statements"),
     ]
+
+
+def _given(metadata: Mapping[str, Any] | None, name: str) -> list[tuple[str, str]]:
+    return [(str(lead), str(text)) for lead, text in (metadata or {}).get(name, ())]
 
 
 def _takes(comparison: _Comparison, index: int) -> str:
