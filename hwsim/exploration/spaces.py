@@ -69,8 +69,9 @@ class Space:
         """Places among the distinct values, of rows ``start`` to ``stop``."""
         rest = np.arange(start, stop)
         found: dict[str, Column] = {}
-        for axis in reversed(self.axes):
-            rest, place = np.divmod(rest, axis.rows) if axis.rows > 1 else (rest, np.zeros_like(rest))
+        for number, axis in reversed(list(enumerate(self.axes))):
+            # What is left for the first axis is its place.
+            rest, place = np.divmod(rest, axis.rows) if number else (rest, rest)
             for field, codes in zip(axis.fields, axis.codes, strict=True):
                 found[field] = place if codes is None else codes[place]
         return {field: found[field] for field in self.fields}
