@@ -128,8 +128,8 @@ def test_wrong_activities_are_refused() -> None:
 
 
 def test_the_command_measures_and_warns() -> None:
-    plain = CliRunner().invoke(command, ["--costs-only", "--json"])
-    done = CliRunner().invoke(command, ["--costs-only", "--json", "--activity", "measured"])
+    plain = CliRunner().invoke(command, ["--json"])
+    done = CliRunner().invoke(command, ["--json", "--activity", "measured"])
     assert done.exit_code == 0
     assert '"mac_pj"' in done.output
     assert done.output != plain.output

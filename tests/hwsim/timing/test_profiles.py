@@ -175,7 +175,7 @@ def test_the_command_reads_three_models_and_writes_a_trace(command: Command, tmp
         (["--timeline", "t.txt"], "timeline must end in .json, .csv or .parquet, not '.txt'"),
         (["--timeline", "t.json", "--model", "closed"], "model must be event for a timeline, not closed"),
         (["--model", "register", "-s", "fp32"], "must be an integer product for the model register, not fp32 by fp32"),
-        (["--model", "event", "--plan"], "must go without --plan and --costs-only: they read time only"),
+        (["--model", "event", "--plan"], "must go without --plan, --costs-only and --activity measured: they read time only"),
     ],
     ids=str,
 )
@@ -234,7 +234,8 @@ def test_bad_machines_and_sizes_are_one_clear_line(
         written = written.replace(name, value)
     path = tmp_path / "small.yaml"
     path.write_text(written, encoding="utf-8")
-    code, out, err = command("simulate", "--gemm", "64x64x64", "-a", str(path), "--model", "closed", *arguments)
+    sizes = [] if "--gemm" in arguments else ["--gemm", "64x64x64"]
+    code, out, err = command("simulate", *sizes, "-a", str(path), "--model", "closed", *arguments)
     assert (code != 0, out) == (True, "")
     assert text in err
     assert len(err.strip().splitlines()) == 1
