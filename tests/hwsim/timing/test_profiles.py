@@ -175,7 +175,10 @@ def test_the_command_reads_three_models_and_writes_a_trace(command: Command, tmp
         (["--timeline", "t.txt"], "timeline must end in .json, .csv or .parquet, not '.txt'"),
         (["--timeline", "t.json", "--model", "closed"], "model must be event for a timeline, not closed"),
         (["--model", "register", "-s", "fp32"], "must be an integer product for the model register, not fp32 by fp32"),
-        (["--model", "event", "--plan"], "must go without --plan, --costs-only and --activity measured: they read time only"),
+        (
+            ["--model", "event", "--plan"],
+            "must go without --plan, --costs-only and --activity measured: they read time only",
+        ),
     ],
     ids=str,
 )
