@@ -137,6 +137,11 @@ def test_lazy_names_all_resolve() -> None:
             for alias in node.names
         ]
         module = __import__(package, fromlist=["*"])
+        homes = {
+            node.module for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
+        }
+        # An import of the module would hide a name that is the same.
+        assert not homes & set(names), f"{package} exports names of its modules"
         for name in names:
             assert hasattr(module, name), f"{package}.{name}"
         assert set(names) <= set(dir(module))

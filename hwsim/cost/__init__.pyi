@@ -1,9 +1,9 @@
 from .areas import Area as Area
 from .areas import Built as Built
 from .areas import area as area
-from .critical_paths import CriticalPath as CriticalPath
-from .critical_paths import clock_warnings as clock_warnings
-from .critical_paths import critical_paths as critical_paths
+from .clock import CriticalPath as CriticalPath
+from .clock import clock_warnings as clock_warnings
+from .clock import critical_paths as critical_paths
 from .elements import Element as Element
 from .energies import DataActivity as DataActivity
 from .energies import Energy as Energy

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from hwsim.datapath.profiles import multiplier_profile, requantization_profile
-from hwsim.lowering.operands import spec_of
+from hwsim.lowering.layer_operands import spec_of
 from hwsim.plan import (
     AddBias,
     CorrectZeroPoints,
@@ -20,7 +20,7 @@ from hwsim.plan import (
 )
 
 if TYPE_CHECKING:
-    from hwsim.lowering.operands import Operand
+    from hwsim.lowering.layer_operands import Operand
     from hwsim.lowering.task import Task
     from hwsim.plan import MultiplyAccumulate
 

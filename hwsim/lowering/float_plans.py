@@ -8,7 +8,7 @@ from hwsim.plan import AddBias, DequantizeWeights, MultiplyAccumulate, Plan, Ste
 from quant import FloatFormat, parse_format
 
 if TYPE_CHECKING:
-    from hwsim.lowering.operands import Operand
+    from hwsim.lowering.layer_operands import Operand
     from quant import Scheme
     from workloads import Layer
 

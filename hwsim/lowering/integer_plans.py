@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from hwsim.lowering.epilogues import epilogue
+from hwsim.lowering.layer_operands import spec_of
 from hwsim.lowering.operand_plans import encode, index_format, prepare_operand, stored
-from hwsim.lowering.operands import spec_of
 from hwsim.lowering.task import Task
 from hwsim.plan import AddBias, MultiplyAccumulate, Plan, Step, Stored
 from quant import Format, IntFormat
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from hwsim.lowering.operands import Operand
+    from hwsim.lowering.layer_operands import Operand
     from quant import Scheme, Verdict
     from workloads import Layer
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.lowering.float_plans import float_plan
 from hwsim.lowering.integer_plans import integer_plan
-from hwsim.lowering.operands import operands
+from hwsim.lowering.layer_operands import operands
 from hwsim.lowering.verdicts import IllegalLayoutError, verdict_of
 
 if TYPE_CHECKING:

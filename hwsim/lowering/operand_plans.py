@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from hwsim.lowering.operands import spec_of
+from hwsim.lowering.layer_operands import spec_of
 from hwsim.plan import Decode, EncodePrototypes, Migrate, Quantize, Rotate, ScanRange, Step, Stored
 from quant import FP32, Contraction, IntFormat
 
 if TYPE_CHECKING:
-    from hwsim.lowering.operands import Operand
+    from hwsim.lowering.layer_operands import Operand
     from hwsim.lowering.task import Task
 
 

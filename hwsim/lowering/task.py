@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwsim.lowering.operands import spec_of
+from hwsim.lowering.layer_operands import spec_of
 from quant import FloatFormat, IntFormat, Verdict, parse_format
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
-    from hwsim.lowering.operands import Operand
+    from hwsim.lowering.layer_operands import Operand
     from quant import OperandSpec, Scheme
     from workloads import Layer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from hwsim.lowering.operands import operands
+from hwsim.lowering.layer_operands import operands
 from quant import Verdict, decide
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 import hwsim
 from hwsim.cost import area
-from hwsim.cost.critical_paths import CriticalPath, clock_warnings, critical_paths
+from hwsim.cost.clock import CriticalPath, clock_warnings, critical_paths
 from hwsim.technology import Technology
 from quant import Scheme
 from tests.hwsim.machines import machine, weight_layer
