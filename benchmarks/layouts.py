@@ -13,7 +13,8 @@ from functools import partial
 import workloads
 from quant.verify import layout_table
 from quant.verify.catalogue import layouts_for
-from quant.verify.decision import decide, decide_problem
+from quant.verify.decision import decide, verdict_on
+from quant.verify.judgement import judge
 from quant.verify.runs import block_axis, link_axes
 
 REPEATS = 20
@@ -27,7 +28,8 @@ def convolutions() -> list[tuple[str, dict[str, int]]]:
 
 def fresh() -> None:
     """Forget earlier verdicts."""
-    decide_problem.cache_clear()
+    verdict_on.cache_clear()
+    judge.cache_clear()
     link_axes.cache_clear()
     block_axis.cache_clear()
 

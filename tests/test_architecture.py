@@ -22,6 +22,8 @@ MAY_IMPORT = {
 }
 # Comparison.to_html draws its page; the import waits until it is asked for one.
 EXCEPTIONS = {("hwsim/comparison.py", "reports")}
+# A tiling and its pace describe one another.
+CIRCLES = {"hwsim.timing.pace", "hwsim.timing.tiling"}
 # A unit and its use: whoever may import what (module prefix to the reason).
 HEAVY = ("numba", "pandas", "pydantic", "altair", "rich", "jinja2", "scipy", "simpy")
 
@@ -61,6 +63,18 @@ def test_imports_point_one_way(path: Path) -> None:
         home = module.split(".")[0]
         if home in OURS and (name_of(path), home) not in EXCEPTIONS:
             assert home in allowed, f"{name_of(path)} imports {module}"
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    """Local imports and those of the type checker count too: what waits for a call is still known."""
+    files = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in MODULES}
+    known = {name: {module for module, _ in imports(path) if module in files} for name, path in files.items()}
+    while leaves := {name for name, needs in known.items() if not needs}:
+        known = {name: needs - leaves for name, needs in known.items() if name not in leaves}
+    # What only leads to a circle is no part of it.
+    while tops := known.keys() - set().union(*known.values()):
+        known = {name: needs for name, needs in known.items() if name not in tops}
+    assert known.keys() <= CIRCLES, sorted(known)
 
 
 def test_every_exception_is_used() -> None:

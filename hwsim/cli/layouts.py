@@ -132,7 +132,7 @@ def layouts(
         msg = f"--image and --html must go with the table of all layouts, not with --lhs {lhs} --rhs {rhs}"
         raise ValueError(msg)
     from quant import decide
-    from quant.verify.verdict import RANK
+    from quant.verify.finding import RANK
 
     found = decide(contraction, lhs or "per_tensor", rhs or "per_tensor", **shared)
     if as_json:

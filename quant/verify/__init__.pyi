@@ -9,7 +9,8 @@ from .epilogue import Factor as Factor
 from .problem import Problem as Problem
 from .problem import Varying as Varying
 from .runs import Segments as Segments
-from .verdict import Decode as Decode
+from .finding import Decode as Decode
+from .finding import Finding as Finding
 from .verdict import Verdict as Verdict
 from .witness import Witness as Witness
 from .repairs import Product as Product

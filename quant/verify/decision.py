@@ -9,41 +9,18 @@ if and only if the scale is constant over the terms whose given code is not 0.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from quant.contraction import Contraction, Operand
+from quant.contraction import Contraction
 from quant.formats import IntFormat
 from quant.layout import ScaleLayout
 
-from .bounds import bound, channel_bits
-from .corrections import corrections
-from .epilogue import bias_rule, factors
-from .problem import OPERANDS, Problem, RhsKind, Varying, build_problem
-from .runs import Segments, segments, varying_levels
-from .terms import (
-    Scales,
-    Terms,
-    changes,
-    changes_within,
-    check_scales,
-    chunks,
-    join,
-    measure,
-    numbered,
-    sorted_changes,
-)
-from .verdict import Decode, Given, Outcome, Verdict, padded_utilization
-
-_COST = ("none", "shift", "integer", "float")
-_KIND_COST = {"pow2": "shift", "int": "integer", "real": "float"}
-_ANY = "any function of all accumulators"
-_OWN = "any function of the output's own accumulator"
+from .judgement import judge
+from .known_values import check_given, judge_given
+from .problem import Problem, RhsKind, build_problem
+from .verdict import Verdict
 
 
 def decide(
@@ -140,262 +117,12 @@ def decide(
         msg = f"tolerance must be 0, or positive with scales given, not {tolerance}"
         raise ValueError(msg)
     if not by_values and lhs_codes is None and rhs_codes is None:
-        return decide_problem(problem)
-    given = _given(problem, (lhs_scales, rhs_scales) if by_values else None, (lhs_codes, rhs_codes))
-    return _by_terms(problem, given, tolerance)
-
-
-def _given(
-    problem: Problem, scales: tuple[object, object] | None, codes: tuple[npt.ArrayLike | None, npt.ArrayLike | None]
-) -> Given:
-    checked: dict[Operand, Scales] | None = None
-    if scales is not None:
-        if scales[0] is None or scales[1] is None:
-            missing = "lhs_scales" if scales[0] is None else "rhs_scales"
-            msg = f"scales must be given for both operands, not without {missing}"
-            raise ValueError(msg)
-        checked = {x: check_scales(problem, x, given) for x, given in zip(OPERANDS, scales, strict=True)}
-    if codes[0] is not None and codes[1] is not None:
-        msg = "codes must be given for one operand, not for both"
-        raise ValueError(msg)
-    for operand, array, zero, number in zip(
-        OPERANDS,
-        codes,
-        (problem.lhs_zero, problem.rhs_zero),
-        (problem.lhs_format, problem.rhs_format),
-        strict=True,
-    ):
-        if array is None:
-            continue
-        known = np.asarray(array)
-        shape = problem.contraction.shape_of(operand, problem.sizes)
-        if known.shape != shape or known.dtype.kind not in "iu" or not number.contains(known):
-            msg = f"{operand}_codes must be {number} integers of shape {shape}, not {known.dtype} {known.shape}"
-            raise ValueError(msg)
-        if zero is not None:
-            msg = f"{operand}_zero must be left out where {operand}_codes are given, not {zero}"
-            raise ValueError(msg)
-        return Given(checked, operand, known)
-    return Given(checked)
+        return verdict_on(problem)
+    given = check_given(problem, (lhs_scales, rhs_scales) if by_values else None, (lhs_codes, rhs_codes))
+    return Verdict.of(judge_given(problem, given, tolerance))
 
 
 @functools.lru_cache(maxsize=8192)
-def decide_problem(problem: Problem) -> Verdict:
-    """Decide a checked question by layout."""
-    moving = varying_levels(problem)
-    found = segments(problem)
-    kinds = {kind: segments(problem, names) for kind, names in _nests(moving)}
-    return _conclude(problem, found, moving, kinds, Given(), 0.0)
-
-
-def _nests(moving: Sequence[Varying]) -> list[tuple[str, tuple[str, ...]]]:
-    """Which kinds of levels cut the sums that each rescale joins, finest first."""
-    present = {one.kind for one in moving}
-    nests = [("shift", ("pow2", "int", "real")), ("integer", ("int", "real")), ("float", ("real",))]
-    return [(kind, names) for kind, names in nests if names[0] in present]
-
-
-def _conclude(
-    problem: Problem,
-    found: Segments,
-    moving: tuple[Varying, ...],
-    kinds: Mapping[str, Segments],
-    given: Given,
-    tolerance: float,
-) -> Verdict:
-    depth = problem.native_depth
-    decode = tuple(_decode(x, layout.code) for x in OPERANDS if (layout := problem.layout(x)).code != "affine")
-    outcome, reorder = _judge(found, depth)
-    if any(step.kind == "real" for step in decode):
-        outcome = "incompatible"
-    basis = "weights" if given.codes is not None else "layout" if given.scales is None else "values"
-    parts = found.classes if reorder else found.runs
-    lengths = found.class_lengths if reorder else found.lengths
-    longest = found.max_class if reorder else found.max_run
-    by_kind = _counts(kinds, reorder)
-    rescale = max(by_kind, key=_COST.index, default="none")
-    epilogue = factors(problem, moving)
-    outer = "none" if rescale == "none" else "int" if set(by_kind) == {"integer"} else "fp32"
-    multiplier = 255 ** sum(one.kind == "int" for one in {(v.operand, v.level): v for v in moving}.values())
-    accumulator = bound(
-        longest,
-        found.length,
-        (problem.lhs_format, problem.rhs_format),
-        (problem.lhs_zero is not None, problem.rhs_zero is not None),
-        outer,
-        multiplier,
-    )
-    verdict = Verdict(
-        problem,
-        outcome,
-        basis,
-        tolerance,
-        _OWN if basis == "weights" else _ANY,
-        moving,
-        found,
-        parts,
-        found.min_class if reorder else found.aligned,
-        found.min_class if reorder else found.min_run,
-        reorder,
-        _gathered(problem) if reorder else 0,
-        rescale,
-        by_kind,
-        padded_utilization(lengths, depth),
-        decode,
-        epilogue,
-        bias_rule(problem, epilogue),
-        corrections(problem, parts if outcome == "segmented" else 1),
-        accumulator,
-        given,
-    )
-    return _with_weights(verdict) if given.codes_of == "rhs" else verdict
-
-
-def _judge(found: Segments, depth: int) -> tuple[Outcome, bool]:
-    """Apply theorem 1, then theorem 5 with the native depth; the second value says that sorting is needed."""
-    if found.runs == 1:
-        return "once", False
-    if found.inner_run >= depth:
-        return "segmented", False
-    short = sum(count for size, count in found.class_lengths if size < depth)
-    if short <= 1:  # the short one, if any, goes to the end
-        return "segmented", True
-    return "incompatible", False
-
-
-def _counts(kinds: Mapping[str, Segments], reorder: bool) -> dict[str, int]:
-    """Count rescales of each kind; a cheap factor that changes no oftener than a dear one is part of that one."""
-    counts: dict[str, int] = {}
-    dearer = 1
-    for kind in ("float", "integer", "shift"):
-        if kind in kinds:
-            number = kinds[kind].classes if reorder else kinds[kind].runs
-            if number > dearer:
-                counts[kind] = number
-                dearer = number
-    return {kind: counts[kind] for kind in ("shift", "integer", "float") if kind in counts}
-
-
-def _decode(operand: Operand, code: str) -> Decode:
-    return Decode(operand, "shift" if code == "pow2" else "real" if code == "codebook(real)" else "table")
-
-
-def _gathered(problem: Problem) -> int:
-    """Elements that sorting the reduction moves at run time: those of lhs, and of rhs unless it is a weight."""
-    gemm = problem.gemm
-    return gemm.batch * gemm.k * (gemm.m + (0 if problem.rhs_kind == "weight" else gemm.n))
-
-
-def _with_weights(verdict: Verdict) -> Verdict:
-    """Replace the worst case of the accumulator by the bound of the known weights."""
-    codes = verdict.given.codes
-    contraction = verdict.problem.contraction
-    if codes is None:
-        return verdict
-    plain = contraction.im2col()
-    order = contraction.batch + contraction.reduction + contraction.outer_rhs
-    gemm = verdict.problem.gemm
-    matrix = np.transpose(codes, [plain.rhs.index(x) for x in order]).reshape(gemm.batch, gemm.k, gemm.n)
-    bits = channel_bits(matrix, verdict.problem.lhs_format)
-    accumulator = replace(
-        verdict.accumulator,
-        bits=min(verdict.accumulator.bits, int(bits.max())),
-        proof="weights",
-        per_channel=tuple(bits.ravel().tolist()),
-    )
-    return replace(verdict, accumulator=accumulator)
-
-
-def _by_terms(problem: Problem, given: Given, tolerance: float) -> Verdict:
-    """Decide by looking at the terms of every kind of output."""
-    if not problem.gemm.k or not problem.order:
-        return _conclude(problem, segments(problem), (), {}, given, tolerance)
-    pieces = []
-    conflict: tuple[int, Any] = (0, None)
-    shifts = True
-    for terms in chunks(problem, _kinds_of_output(problem, given)):
-        present = terms.present()
-        if given.codes is not None and given.codes_of is not None:
-            present = present & (terms.gather(given.codes_of, given.codes) != 0)
-        if given.scales is None:
-            numbers = terms.classes()
-            mantissas = numbers
-        else:
-            mantissa, exponent = terms.exact(given.scales)
-            numbers = numbered(mantissa, exponent)
-            mantissas = numbered(mantissa, np.zeros((1, 1), np.int64))
-        if tolerance and given.scales is not None:
-            values = mantissa.astype(np.float64) * np.exp2(exponent.astype(np.float64))
-            cuts = changes_within(values, present, tolerance)
-            sorted_cuts, order = cuts, np.broadcast_to(np.arange(cuts.shape[1]), cuts.shape)
-        else:
-            cuts = changes(numbers, present)
-            sorted_cuts, order = sorted_changes(numbers, present)
-        pieces.append(measure(cuts, present, sorted_cuts, order, terms.widths))
-        shifts = shifts and given.scales is not None and not changes(mantissas, present).any()
-        row = int(cuts.sum(axis=1).argmax())
-        if pieces[-1].runs > conflict[0] and pieces[-1].runs > 1:
-            conflict = (pieces[-1].runs, _conflict(terms, row, cuts[row], present[row], numbers[row]))
-    found = join(pieces)
-    moving = varying_levels(problem) if found.runs > 1 else ()
-    if given.scales is not None:
-        moving = tuple(one for one in moving if _moves(given.scales, problem, one))
-    kinds: dict[str, Segments] = {}
-    if found.runs > 1:
-        dearest = max((_KIND_COST[one.kind] for one in moving), key=_COST.index, default="float")
-        kinds = {"shift" if shifts else dearest: found}
-    return _conclude(problem, found, moving, kinds, replace(given, conflict=conflict[1]), tolerance)
-
-
-def _moves(scales: Mapping[Operand, Scales], problem: Problem, one: Varying) -> bool:
-    axis = problem.contraction.labels_of(one.operand).index(one.axis)
-    array = scales[one.operand][one.level]
-    return bool((array != np.take(array, [0], axis=axis)).any())
-
-
-def _kinds_of_output(problem: Problem, given: Given) -> dict[str, npt.NDArray[np.int64]]:
-    """Choose positions of the output labels that show every kind of output."""
-    sizes = problem.sizes
-    reduced = {operand: set(problem.reduced(operand)) for operand in OPERANDS}
-    links = {link.out: link for link in problem.contraction.links}
-    chosen: dict[str, npt.NDArray[np.int64]] = {}
-    for label in problem.contraction.out:
-        blocks: set[int] = set()
-        everywhere = False
-        for operand in OPERANDS:
-            everywhere |= given.codes_of == operand and label in problem.contraction.labels_of(operand)
-            for level in problem.layout(operand).levels:
-                moves = any(level.block_of(axis) for axis in reduced[operand])
-                block = level.block_of(label)
-                if moves and block is not None and label in problem.contraction.labels_of(operand):
-                    blocks.add(block)
-        if label in links:
-            link = links[label]
-            listed = any(level.block_of(link.lhs) for level in problem.lhs.levels)
-            everywhere |= listed or given.codes_of == "lhs"
-            if not everywhere:
-                _, present = link.lhs_at(np.arange(sizes[link.rhs]), np.arange(sizes[label])[:, None], sizes[link.lhs])
-                chosen[label] = np.unique(present, axis=0, return_index=True)[1].astype(np.int64)
-                continue
-        if everywhere:
-            chosen[label] = np.arange(sizes[label])
-        else:
-            starts = set(itertools.chain.from_iterable(range(0, sizes[label], block) for block in blocks)) | {0}
-            chosen[label] = np.array(sorted(starts), np.int64)
-    if len(problem.order) == 1 and not links and given.codes is None:
-        label = problem.order[0]
-        steps = {x for _, _, level in problem.levels() if (x := level.block_of(label))}
-        starts = set(itertools.chain.from_iterable(range(0, sizes[label], block) for block in steps)) | {0}
-        chosen[label] = np.array(sorted(starts), np.int64)
-    return chosen
-
-
-def _conflict(
-    terms: Terms, row: int, cuts: npt.NDArray[Any], present: npt.NDArray[Any], numbers: npt.NDArray[Any]
-) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Find an output and two of its terms with different scales."""
-    after = int(np.flatnonzero(cuts)[0])
-    earlier = np.flatnonzero(present[:after] & (numbers[:after] != numbers[after]))
-    index = np.unravel_index(row, terms.grid) if terms.grid else ()
-    output = {x: int(terms.positions[x][i]) for x, i in zip(terms.out_labels, index, strict=True)}
-    return output, terms.step_at(int(earlier[-1])), terms.step_at(after)
+def verdict_on(problem: Problem) -> Verdict:
+    """Decide a checked question by layout, once."""
+    return Verdict.of(judge(problem))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from quant.contraction import Operand
 from quant.layout import ScaleLayout, ScaleLayoutError
 
+from .finding import Finding
 from .terms import Scales, Terms, as_fractions, changes, changes_within, check_scales, chunks, numbered
-from .verdict import Verdict
 
 Array = npt.NDArray[Any]
 UNIT = 2.0**-24
@@ -22,7 +22,7 @@ UNIT = 2.0**-24
 class _Piece:
     """Partial sums of some outputs: one entry a segment, with the scale it must be multiplied by."""
 
-    def __init__(self, found: Verdict, terms: Terms, arrays: Mapping[Operand, Array], scales: Mapping[Operand, Scales]):
+    def __init__(self, found: Finding, terms: Terms, arrays: Mapping[Operand, Array], scales: Mapping[Operand, Scales]):
         present = terms.present()
         counted = present
         if found.given.codes is not None and found.given.codes_of is not None:
@@ -45,6 +45,7 @@ class _Piece:
         cuts[:, 0] = True
         self.starts = np.flatnonzero(cuts)
         self.owner = self.starts // terms.shape[1]
+        self.firsts = np.flatnonzero(np.r_[True, self.owner[1:] != self.owner[:-1]])
         self._terms, self._arrays = terms, arrays
         self.scale = self._scales(self._sort(values), counted, found.tolerance)
 
@@ -88,10 +89,8 @@ def _product(terms: Terms, scales: Mapping[Operand, Scales]) -> Array:
 
 
 def _inputs(
-    found: Verdict, codes: tuple[npt.ArrayLike, npt.ArrayLike], scales: tuple[object, object]
+    found: Finding, codes: tuple[npt.ArrayLike, npt.ArrayLike], scales: tuple[object, object]
 ) -> tuple[dict[Operand, Array], dict[Operand, Scales]]:
-    if found.verdict == "incompatible":
-        raise ScaleLayoutError(found.explanation)
     problem = found.problem
     arrays: dict[Operand, Array] = {}
     known: dict[Operand, Scales] = {}
@@ -114,7 +113,7 @@ def _inputs(
 
 
 def _zeros(
-    found: Verdict, terms: Terms, given: tuple[npt.ArrayLike | None, npt.ArrayLike | None]
+    found: Finding, terms: Terms, given: tuple[npt.ArrayLike | None, npt.ArrayLike | None]
 ) -> dict[Operand, Array]:
     problem = found.problem
     zeros: dict[Operand, Array] = {}
@@ -136,8 +135,21 @@ def _zeros(
     return zeros
 
 
+def _pieces(
+    found: Finding,
+    codes: tuple[npt.ArrayLike, npt.ArrayLike],
+    scales: tuple[object, object],
+    zeros: tuple[npt.ArrayLike | None, npt.ArrayLike | None],
+) -> Iterator[tuple[Terms, _Piece, Array]]:
+    """Walk through all outputs: their terms, how these fall into partial sums, and the sums."""
+    arrays, known = _inputs(found, codes, scales)
+    for terms in chunks(found.problem, {}):
+        piece = _Piece(found, terms, arrays, known)
+        yield terms, piece, piece.sums(_zeros(found, terms, zeros))
+
+
 def execute(
-    found: Verdict,
+    found: Finding,
     lhs: npt.ArrayLike,
     rhs: npt.ArrayLike,
     lhs_scales: object,
@@ -146,18 +158,15 @@ def execute(
     rhs_zero: npt.ArrayLike | None,
 ) -> Array:
     """Run the plan of a verdict in exact arithmetic; see `Verdict.execute`."""
-    arrays, scales = _inputs(found, (lhs, rhs), (lhs_scales, rhs_scales))
     results = []
-    for terms in chunks(found.problem, {}):
-        piece = _Piece(found, terms, arrays, scales)
-        parts = as_fractions(piece.sums(_zeros(found, terms, (lhs_zero, rhs_zero))).astype(object)) * piece.scale
-        first = np.flatnonzero(np.r_[True, piece.owner[1:] != piece.owner[:-1]])
-        results.append((terms, np.add.reduceat(parts, first)))
+    for terms, piece, sums in _pieces(found, (lhs, rhs), (lhs_scales, rhs_scales), (lhs_zero, rhs_zero)):
+        parts = as_fractions(sums.astype(object)) * piece.scale
+        results.append((terms, np.add.reduceat(parts, piece.firsts)))
     return _assemble(found, results, object)
 
 
 def execute_float32(
-    found: Verdict,
+    found: Finding,
     lhs: npt.ArrayLike,
     rhs: npt.ArrayLike,
     lhs_scales: object,
@@ -166,27 +175,23 @@ def execute_float32(
     rhs_zero: npt.ArrayLike | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Run the plan of a verdict with float32 rescaling; see `Verdict.execute_float32`."""
-    arrays, scales = _inputs(found, (lhs, rhs), (lhs_scales, rhs_scales))
     outs, bounds = [], []
-    for terms in chunks(found.problem, {}):
-        piece = _Piece(found, terms, arrays, scales)
-        sums = piece.sums(_zeros(found, terms, (lhs_zero, rhs_zero)))
+    for terms, piece, sums in _pieces(found, (lhs, rhs), (lhs_scales, rhs_scales), (lhs_zero, rhs_zero)):
         scale = piece.scale.astype(np.float64)
         parts = sums.astype(np.float32) * scale.astype(np.float32)
-        first = np.flatnonzero(np.r_[True, piece.owner[1:] != piece.owner[:-1]])
-        rank = np.arange(parts.size) - np.repeat(first, np.diff(first, append=parts.size))
+        rank = np.arange(parts.size) - np.repeat(piece.firsts, np.diff(piece.firsts, append=parts.size))
         out = np.zeros(terms.shape[0], np.float32)
         for step in range(int(rank.max()) + 1):
             here = rank == step
             out[piece.owner[here]] += parts[here]
-        magnitude = np.add.reduceat(np.abs(sums * scale), first)
+        magnitude = np.add.reduceat(np.abs(sums * scale), piece.firsts)
         roundings = (found.partial_sums + len(found.epilogue) + 1) * UNIT
         outs.append((terms, out))
         bounds.append((terms, magnitude * roundings / (1 - roundings) + np.finfo(np.float32).tiny))
     return _assemble(found, outs, np.float32), _assemble(found, bounds, np.float64)
 
 
-def _assemble(found: Verdict, pieces: list[tuple[Terms, Array]], dtype: Any) -> Array:
+def _assemble(found: Finding, pieces: list[tuple[Terms, Array]], dtype: Any) -> Array:
     labels = found.problem.contraction.out
     sizes = found.problem.sizes
     out = np.empty(tuple(sizes[x] for x in labels), dtype)

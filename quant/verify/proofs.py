@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from .finding import Finding
 from .problem import Problem, Varying
-from .verdict import Verdict
+from .terms import Terms, numbered
 from .witness import Witness, between, of_codes, step_at, with_weights
 
 BENT = (Fraction(0), Fraction(1), Fraction(3))
 """A decoder that is not affine; one among the real tables that a layout allows."""
 
 
-def find_witness(found: Verdict) -> Witness | None:
+def find_witness(found: Finding) -> Witness | None:
     """Find two terms of one output that differ in scale, and put a 1 on each."""
     problem = found.problem
     for step in found.decode:
@@ -26,11 +29,16 @@ def find_witness(found: Verdict) -> Witness | None:
         return None
     if found.given.conflict is not None:
         output, one, two = found.given.conflict
-        blind = between(problem, output, (one, two), found.given.scales)
-        if found.given.codes is None or found.given.codes_of is None:
-            return blind
-        return with_weights(blind, found.given.codes_of, found.given.codes)
+        return _of_pair(found, output, (one, two))
     return _by_layout(problem, found.varying)
+
+
+def _of_pair(found: Finding, output: Mapping[str, int], steps: tuple[Mapping[str, int], Mapping[str, int]]) -> Witness:
+    """Prove with two terms of an output, under the scales and codes that are known."""
+    blind = between(found.problem, output, steps, found.given.scales)
+    if found.given.codes is None or found.given.codes_of is None:
+        return blind
+    return with_weights(blind, found.given.codes_of, found.given.codes)
 
 
 def _by_layout(problem: Problem, varying: Sequence[Varying]) -> Witness:
@@ -63,8 +71,27 @@ def _by_layout(problem: Problem, varying: Sequence[Varying]) -> Witness:
     return between(problem, output, (first, second))
 
 
-def refute(found: Verdict, parts: Sequence[Sequence[int]]) -> Witness | None:
-    """Find two terms of different scale in one part of a partition of the reduction.
+def numbered_steps(found: Finding, output: Mapping[str, int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Give every step of one output the number of its scale.
+
+    Returns
+    -------
+    numbers : int64 [steps]
+        Equal where the scales are equal.
+    present : bool [steps]
+        Which steps count.
+    """
+    terms = Terms(found.problem, {label: np.array([position]) for label, position in output.items()})
+    present = terms.present()
+    if found.given.codes is not None and found.given.codes_of is not None:
+        present = present & (terms.gather(found.given.codes_of, found.given.codes) != 0)
+    scales = found.given.scales
+    numbers = terms.classes() if scales is None else numbered(*terms.exact(scales))
+    return numbers[0], present[0]
+
+
+def refute(found: Finding, output: Mapping[str, int], parts: Sequence[Sequence[int]]) -> Witness | None:
+    """Find two terms of different scale in one part of a partition of the reduction of an output.
 
     Raises
     ------
@@ -75,18 +102,13 @@ def refute(found: Verdict, parts: Sequence[Sequence[int]]) -> Witness | None:
     if steps != list(range(found.reduction_length)):
         msg = f"parts must hold each of the {found.reduction_length} steps once, not {len(steps)} steps"
         raise ValueError(msg)
-    known = found.witness
-    if known is None:
+    if found.verdict == "once":
         return None
-    output = dict(zip(found.problem.contraction.out, known.output, strict=True))
-    numbers, present = found.classes_at(output)
+    numbers, present = numbered_steps(found, output)
     for part in parts:
         there = [step for step in part if present[step]]
         other = next((step for step in there if numbers[step] != numbers[there[0]]), None)
         if other is not None:
             pair = step_at(found.problem, there[0]), step_at(found.problem, other)
-            blind = between(found.problem, output, pair, found.given.scales)
-            if found.given.codes is None or found.given.codes_of is None:
-                return blind
-            return with_weights(blind, found.given.codes_of, found.given.codes)
+            return _of_pair(found, output, pair)
     return None

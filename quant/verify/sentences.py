@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from quant.contraction import Operand
 
+from .finding import Finding
 from .problem import Problem, Varying
-
-if TYPE_CHECKING:
-    from .verdict import Verdict
+from .repairs import Repair
 
 _JOIN = {
     "shift": "shifted and added",
@@ -27,8 +26,8 @@ def operand_name(problem: Problem, operand: Operand) -> str:
     return "activation" if operand == "lhs" else "weight"
 
 
-def explain(found: Verdict) -> str:
-    """Say why, naming the axis, and what follows."""
+def explain(found: Finding, repairs: Sequence[Repair] = ()) -> str:
+    """Say why, naming the axis, what follows, and which of the repairs is the cheapest exact one."""
     for step in found.decode:
         if step.kind == "real":
             name = operand_name(found.problem, step.operand)
@@ -38,16 +37,19 @@ def explain(found: Verdict) -> str:
                 "Round the table to int8, and the verdict is that of its scales."
             )
     text = {"once": _once, "segmented": _segmented, "incompatible": _incompatible}[found.verdict](found)
+    exact = next((one for one in repairs if one.exact), None)
+    if exact is not None:
+        text += f" Cheapest exact repair: {exact.does}."
     if found.tolerance and found.basis == "values":
         text += f" Scales are taken as equal within {found.tolerance:g} of their middle."
     return text
 
 
-def _labels(found: Verdict) -> str:
+def _labels(found: Finding) -> str:
     return " and ".join(found.reduction)
 
 
-def _once(found: Verdict) -> str:
+def _once(found: Finding) -> str:
     if not found.reduction:
         return "Nothing is summed, so one multiply per output restores the real value."
     labels = _labels(found)
@@ -72,7 +74,7 @@ def _once(found: Verdict) -> str:
     )
 
 
-def _change(found: Verdict) -> str:
+def _change(found: Finding) -> str:
     """Say which scale changes how often along which axis."""
     moving: dict[tuple[str, str], list[str]] = {}
     for one in found.varying:
@@ -86,7 +88,7 @@ def _change(found: Verdict) -> str:
     return text[0].upper() + text[1:]
 
 
-def _segmented(found: Verdict) -> str:
+def _segmented(found: Finding) -> str:
     text = f"{_change(found)}, so the sum is cut into {found.partial_sums} integer partial sums per output, "
     kinds = [f"{count} {_NOUN[kind]}" for kind, count in found.rescales_by_kind.items()]
     text += f"joined by {' inside '.join(kinds)}." if len(kinds) > 1 else f"each {_JOIN[found.rescale]}."
@@ -100,28 +102,22 @@ def _segmented(found: Verdict) -> str:
     return text
 
 
-def _incompatible(found: Verdict) -> str:
+def _incompatible(found: Finding) -> str:
     longest = found.segments.inner_run
     if longest >= 2:
         return (
             f"{_change(found)}, and segments of {longest} are shorter than the array's depth of {found.native_depth}: "
-            f"padded, it would run at {found.utilization:.0%}.{_cheapest(found)}"
+            f"padded, it would run at {found.utilization:.0%}."
         )
     axes = " and ".join(dict.fromkeys(one.axis for one in found.varying)) or _labels(found)
     verb = "is" if " and " not in axes else "are"
     return (
         f"{_change(found)}, and {axes} {verb} summed away: the operands of the witness give the same accumulators and "
-        f"different results, so no step after accumulation can be right.{_cheapest(found)}"
+        f"different results, so no step after accumulation can be right."
     )
 
 
-def _cheapest(found: Verdict) -> str:
-    """Name the exact repair that costs least at run time."""
-    exact = next((one for one in found.repairs if one.exact), None)
-    return f" Cheapest exact repair: {exact.does}." if exact is not None else ""
-
-
-def epilogue(found: Verdict) -> str:
+def epilogue(found: Finding) -> str:
     """Write the epilogue as one line of factors."""
     parts = []
     for part in found.epilogue:

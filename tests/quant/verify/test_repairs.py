@@ -10,7 +10,7 @@ import pytest
 
 from quant.contraction import Contraction
 from quant.outliers import walsh_hadamard
-from quant.verify import Repair, Verdict, decide
+from quant.verify import Finding, Repair, Verdict, decide
 from tests.quant.verify.oracle import Case, contract
 from tests.quant.verify.test_decision import CASES
 
@@ -119,7 +119,7 @@ def test_once_needs_no_repair() -> None:
     assert decide("mk,kn->mn", sizes={"m": 4, "k": 8, "n": 4}).repairs == ()
 
 
-def quantized_error(verdict: Verdict, lhs: Any, rhs: Any, truth: Any) -> float:
+def quantized_error(verdict: Finding, lhs: Any, rhs: Any, truth: Any) -> float:
     """Relative error after symmetric int8 in the verdict's layouts, one level each."""
     rounded = []
     for layout, array in ((verdict.problem.lhs, lhs), (verdict.problem.rhs, rhs)):
