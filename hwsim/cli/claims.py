@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, write_frame, write_text
+from hwsim.cli.shared import (
+    OutputFile,
+    check_streams,
+    console,
+    print_json,
+    progress,
+    records,
+    write_frame,
+    write_text,
+)
 from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
@@ -41,10 +50,8 @@ _CAPTIONS = {
 @click.option("--cases", "detail", is_flag=True, help="Show every case with its number, and the data.")
 @click.option("--tables/--no-tables", default=None, help="Print the tables too. [default: unless --only is given]")
 @click.option("--json", "as_json", is_flag=True, help="Print claims, cases and tables as JSON.")
-@click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write rows to a .csv file; - prints them."
-)
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write a page, as docs/claims.md is.")
+@click.option("--csv", type=OutputFile(".csv", allow_dash=True), help="Write rows to a .csv file; - prints them.")
+@click.option("--markdown", type=OutputFile(".md"), help="Write a page, as docs/claims.md is.")
 def claims(
     only: tuple[str, ...],
     detail: bool,
@@ -61,6 +68,7 @@ def claims(
     """
     from hwsim.claims import cases_frame, findings, select, to_frame
 
+    check_streams(as_json=as_json, csv=csv)
     with_tables = not only if tables is None else tables
     names = list(_TABLES) if with_tables else []
     measured: list[Finding] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.shared import console, print_json, records
+from hwsim.cli.shared import OutputFile, console, print_json, records
 from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def _default_sizes(contraction: str) -> dict[str, int]:
 )
 @click.option("--require", type=click.Choice(["once", "segmented"]), help="Exit with 1 if the verdict is a lesser one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict's fields, or the table's rows.")
-@click.option("--image", type=click.Path(path_type=Path), help="Write the table as a .png or .svg picture.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write the table as a self-contained page.")
+@click.option("--image", type=OutputFile(".png", ".svg"), help="Write the table as a .png or .svg picture.")
+@click.option("--html", type=OutputFile(".html"), help="Write the table as a self-contained page.")
 @click.pass_context
 def layouts(
     ctx: click.Context,

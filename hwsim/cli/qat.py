@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.shared import console, print_json, progress, records, write_frame
+from hwsim.cli.shared import OutputFile, check_streams, console, print_json, progress, records, write_frame
 from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ ACCURACIES = ("float_accuracy", "ptq_accuracy", "qat_accuracy", "fake_accuracy")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Of the weights and the order of images.")
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write the rows to a file; - prints them."
-)
+@click.option("--csv", type=OutputFile(".csv", allow_dash=True), help="Write the rows to a .csv file; - prints them.")
 def qat(
     bits: str,
     strategy: tuple[TrainedStrategy, ...],
@@ -43,6 +41,7 @@ def qat(
     from hwsim.training import qat_study
     from reports import frame_table
 
+    check_streams(as_json=as_json, csv=csv)
     widths = [_width(text) for text in bits.split(",")]
     strategies = strategy or STRATEGIES
     with progress(1 + len(widths) * len(strategies)) as report:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hwsim.cli.shared import check_streams, console, print_json, progress, records, write_frame, write_text
+from hwsim.cli.shared import OutputFile, check_streams, console, print_json, progress, records, write_frame, write_text
 from hwsim.cli.strict import Strict
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ PROFILES = ["hwsim", "scalesim"]
     "--plan", "show_plan", is_flag=True, help="Print the steps of every layer; with --json they are a part of it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print totals and layers as JSON.")
-@click.option(
-    "--csv", type=click.Path(path_type=Path, allow_dash=True), help="Write layers to a .csv file; - prints them."
-)
+@click.option("--csv", type=OutputFile(".csv", allow_dash=True), help="Write layers to a .csv file; - prints them.")
 def simulate(
     workload: str | None,
     gemm: str | None,

@@ -115,7 +115,6 @@ def test_require_decides_the_exit_code(run: Run) -> None:
         ),
         (["mk,kj->mj", "--lhs", "m:1"], "sizes must be given for mk,kj->mj, as --size m=...,k=...,j=... does"),
         (["--lhs", "m:1", "--lhs", "per_tensor"], "--lhs must be given once, not 2 times"),
-        (["--image", "table.bmp"], "chart file must end in .png, .svg or .html, not '.bmp'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run: Run, arguments: list[str], message: str) -> None:

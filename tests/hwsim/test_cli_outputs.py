@@ -98,6 +98,12 @@ def test_per_layer_files_keep_rows_of_one_kind(run: Run) -> None:
         ("explore", "--csv", "x.parquet", ".csv"),
         ("explore", "--parquet", "x.csv", ".parquet"),
         ("area", "--csv", "x.json", ".csv"),
+        ("simulate", "--csv", "x.parquet", ".csv"),
+        ("claims", "--csv", "x.txt", ".csv"),
+        ("claims", "--markdown", "x.html", ".md"),
+        ("qat", "--csv", "x.json", ".csv"),
+        ("layouts", "--image", "x.bmp", ".png or .svg"),
+        ("layouts", "--html", "x.svg", ".html"),
     ],
 )
 def test_an_ending_that_the_option_does_not_write_is_refused_at_once(
@@ -113,7 +119,7 @@ def test_a_file_without_an_ending_is_named(run: Run) -> None:
     assert "file must end in .parquet, not 'rows'" in run("compare", "--parquet", "rows").err
 
 
-@pytest.mark.parametrize("command", ["compare", "explore", "area"])
+@pytest.mark.parametrize("command", ["compare", "explore", "area", "simulate", "claims", "qat"])
 def test_two_formats_do_not_share_standard_output(command: str, run: Run) -> None:
     code, out, err = run(command, "--json", "--csv", "-")
     assert (code, out) == (2, "")
