@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 import workloads
 from hwsim import rankings
 from hwsim.accelerator import Accelerator
-from hwsim.cost import PricingError, clock_warnings, critical_paths
+from hwsim.cost import PricingError, clock_statements, critical_paths
 from hwsim.equal_area import equal_area
 from hwsim.ledger import ledger_rows
 from hwsim.lowering import IllegalLayoutError
@@ -280,7 +280,7 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: st
     metadata["statements"] = [
         *rankings.band_statements(pairs),
         *([] if priced is None else rankings.ranking_statements(priced, pairs)),
-        *clock_warnings(longest),
+        *clock_statements(longest),
     ]
     paths = pd.DataFrame([path.to_row() for path in longest])
     return Comparison(pd.DataFrame(records), layers, ledger, pairs, paths, priced, metadata, results)
@@ -292,7 +292,7 @@ def _unreached_clock(results: dict[str, Result]) -> list[tuple[str, str]]:
         name
         for name, result in results.items()
         if any(
-            path.too_slow and path.place == "element"
+            path.too_slow and path.place == "element"  # a sum that saturates
             for path in critical_paths(result.built, result.accelerator, result.technology)
         )
     ]
@@ -329,7 +329,7 @@ def _metadata(network: Network, reference: Result, base: Scheme) -> dict[str, An
             else "operands and results of each go through DRAM."
         ),
         "Every scheme shares array geometry, memories, bandwidth and clock and has elements and lanes of its own "
-        "formats; float units are taken as pipelined to the clock.",
+        "formats; units longer than a clock period are pipelined, and their registers counted.",
     ]
     if network.shapes_only:
         assumptions.append("The workload has shapes only: no errors are measured.")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.elements import Element
+from hwsim.cost.pipelines import Pipeline
 from hwsim.cost.pricing import price
 from hwsim.plan import Place, Quantize, RescalePartialSums, ScanRange
+from hwsim.timing.float_sums import adder_stages
 
 if TYPE_CHECKING:
     from hwsim.results import Result
@@ -51,11 +53,18 @@ def _energy(result: Result, baseline: Result) -> list[Line]:
         ("energy_pj", "mac", before["mac_pj"], after["mac_pj"], _mac_reason(result, baseline)),
         (
             "energy_pj",
+            "pipeline registers",
+            before["pipeline_pj"],
+            after["pipeline_pj"],
+            f"cut for {result.accelerator.cycle_ns:.3g} ns: {_cut_units(result)} instead of {_cut_units(baseline)}",
+        ),
+        (
+            "energy_pj",
             "idle clock",
             before["clock_pj"],
             after["clock_pj"],
             f"array {_busy(result):.0%} busy instead of {_busy(baseline):.0%}, "
-            f"{_register_bits(result)} register bits an element instead of {_register_bits(baseline)}",
+            f"{_clocked_bits(result)} register bits an element instead of {_clocked_bits(baseline)}",
         ),
         ("energy_pj", "vector", before["vector_pj"], after["vector_pj"], _vector_reason(result)),
         (
@@ -99,9 +108,11 @@ def _latency(result: Result, baseline: Result) -> list[Line]:
     cut = f"; sums cut into up to {segments}, each filling and draining the array" if segments > 1 else ""
     extra = any(layer.plan.extra_columns or layer.plan.extra_rows for layer in result.layers)
     channel = "; an extra channel for zero points" if extra else ""
+    hops = [_hop(one) for one in (result, baseline)]
+    adder = f"; adder of sums in {hops[0]} instead of {hops[1]} stages" if hops[0] != hops[1] else ""
     bounds = Counter(layer.timing.bound for layer in result.layers)
     return [
-        ("latency_us", "array", compute[0] * ns, compute[1] * ns, f"same array and folds{cut}{channel}"),
+        ("latency_us", "array", compute[0] * ns, compute[1] * ns, f"same array and folds{adder}{cut}{channel}"),
         (
             "latency_us",
             "stalls",
@@ -113,16 +124,18 @@ def _latency(result: Result, baseline: Result) -> list[Line]:
 
 
 def _area(result: Result, baseline: Result) -> list[Line]:
-    before, after = baseline.built.parts(), result.built.parts()
-    return [
-        ("area_um2", part.removesuffix("_um2"), before[part], after[part], _area_reason(result, part))
-        for part in AREA_PARTS
-    ]
-
-
-def _area_reason(result: Result, part: str) -> str:
-    entries = [name for (owner, name) in result.built.tree if owner == part]
-    return "; ".join(entries) or "nothing built"
+    lines: list[Line] = []
+    for part in AREA_PARTS:
+        for cuts in (False, True):
+            mine = [
+                [line for line in one.built.built if line.part == part and bool(line.cuts) == cuts]
+                for one in (baseline, result)
+            ]
+            before, after = (float(sum(line.um2 for line in some)) for some in mine)
+            reason = "; ".join(f"{line.count} {line.what} ({line.place})" for line in mine[1]) or "nothing built"
+            name = part.removesuffix("_um2")
+            lines.append(("area_um2", f"{name}: pipeline registers" if cuts else name, before, after, reason))
+    return lines
 
 
 def _parts(result: Result) -> dict[str, float]:
@@ -178,9 +191,27 @@ def _busy(result: Result) -> float:
     return float(sum(layer.plan.mac.macs for layer in result.layers) / offered)
 
 
-def _register_bits(result: Result) -> int:
-    array = result.accelerator.array
-    return max(Element.of(layer.plan.mac, array).register_bits for layer in result.layers)
+def _clocked_bits(result: Result) -> int:
+    """Flip-flops of an element, those of its pipeline included."""
+    machine, technology = result.accelerator, result.technology
+    elements = [Element.of(layer.plan.mac, machine.array) for layer in result.layers]
+    cuts = [Pipeline.of(price(technology, one.unit), machine.cycle_ns, technology) for one in elements]
+    return max(int(one.register_bits + cut.bits) for one, cut in zip(elements, cuts, strict=True))
+
+
+def _cut_units(result: Result) -> str:
+    """Name units that registers cut, with their stages."""
+    machine, technology = result.accelerator, result.technology
+    units = dict.fromkeys(line.cuts for line in result.built.built if line.cuts is not None)
+    stages = {unit: Pipeline.of(price(technology, unit), machine.cycle_ns, technology).stages for unit in units}
+    return ", ".join(f"{unit} in {count} stages" for unit, count in stages.items()) or "no unit"
+
+
+def _hop(result: Result) -> int:
+    """Cycles from a sum to the next that takes it up."""
+    is_float = any(layer.plan.mac.unit == "float" for layer in result.layers)
+    machine = result.accelerator
+    return int(adder_stages(machine.technology, machine.cycle_ns)) if is_float else 1
 
 
 def _sram_megabytes(result: Result) -> float:

@@ -158,16 +158,17 @@ def shared_area(
         for name, several in plans.items()
     }
     for line in built.built:
-        if line.component is None:
+        unit = line.cuts or line.component
+        if unit is None:
             continue
-        exact = tuple(name for name, need in needs.items() if (line.component, line.place) in need)
+        exact = tuple(name for name, need in needs.items() if (unit, line.place) in need)
         kind = tuple(
             name
             for name, need in needs.items()
-            if any(c.kind == line.component.kind and place == line.place for c, place in need)
+            if any(c.kind == unit.kind and place == line.place for c, place in need)
         )
         # A unit built wider than one scheme needs serves it too.
-        widened = kind if line.component.kind in {"adder", "register", "multiplier", "shifter"} or widest else exact
+        widened = kind if unit.kind in {"adder", "register", "multiplier", "shifter"} or widest else exact
         users[line.what, line.place] = widened or kind
     alone = {name: area(several, machine, technology, widest=widest) for name, several in plans.items()}
     return SharedArea(network.name, machine, technology, built, alone, users, tuple(notes))

@@ -236,7 +236,7 @@ def _print_plans(result: Result) -> None:
 def _print(result: Result, place: str) -> None:
     import pandas as pd
 
-    from hwsim.cost import clock_warnings, critical_paths
+    from hwsim.cost import clock_statements, critical_paths
     from reports import frame_table
 
     out = console()
@@ -259,5 +259,5 @@ def _print(result: Result, place: str) -> None:
     rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
     rows += [name for name in ("tokens_per_s", "energy_per_token_pj", "traffic_per_token_bytes") if name in totals]
     out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))
-    for lead, text in clock_warnings(critical_paths(result.built, result.accelerator, result.technology)):
+    for lead, text in clock_statements(critical_paths(result.built, result.accelerator, result.technology)):
         out.print(f"- {lead}: {text}")

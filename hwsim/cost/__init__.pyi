@@ -2,7 +2,7 @@ from .areas import Area as Area
 from .areas import Built as Built
 from .areas import area as area
 from .clock import CriticalPath as CriticalPath
-from .clock import clock_warnings as clock_warnings
+from .clock import clock_statements as clock_statements
 from .clock import critical_paths as critical_paths
 from .elements import Element as Element
 from .energies import DataActivity as DataActivity

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim.cost.hardware import needed
+from hwsim.cost.pipelines import Pipeline
 from hwsim.cost.pricing import price
-from hwsim.plan import Place
+from hwsim.plan import Component, Place
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.cost.pricing import Number
-    from hwsim.plan import Component, Plan
-    from hwsim.technology import Technology
+    from hwsim.plan import Plan
+    from hwsim.technology import Cost, Technology
 
 PARTS = ("array_um2", "edge_um2", "vector_um2", "sram_um2")
 
@@ -48,6 +49,8 @@ class Built:
         Of all of them.
     component
         What a plan calls it; None for a memory.
+    cuts
+        The component that these are the pipeline registers of; None for others.
     """
 
     part: str
@@ -59,6 +62,16 @@ class Built:
     high_um2: Number
     leakage_uw: Number
     component: Component | None = None
+    cuts: Component | None = None
+
+    @classmethod
+    def of(
+        cls, what: str, place: Place, count: Number, cost: Cost, *, component: Component, cuts: Component | None = None
+    ) -> Built:
+        """So many of a component in all."""
+        whole = cost.times(count)
+        edges = (whole.area_um2, whole.low_um2, whole.high_um2, whole.leakage_uw)
+        return cls(_PART_OF[place], what, place.value, count, *edges, component, cuts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +116,8 @@ class Area:
 def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology, *, widest: bool = False) -> Area:
     """Area of the machine that runs all of `plans`, with its leakage.
 
-    Components that several plans use are built once in each place, as `hardware.needed` says.
+    Components that several plans use are built once in each place, as `hardware.needed` says. Registers that cut a
+    unit for the clock stand beside it, in a line of their own.
 
     Parameters
     ----------
@@ -123,23 +137,16 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
         Place.COLUMN: arrays * array.columns,
         Place.LANE: accelerator.vector.lanes,
     }
+    flip_flop = Component("register", (1,))
     built = []
     for need in needed(plans, array, widest=widest):
-        count = places[need.place] * need.copies
-        cost = price(technology, need.component).times(count)
-        built.append(
-            Built(
-                _PART_OF[need.place],
-                str(need.component),
-                need.place.value,
-                count,
-                cost.area_um2,
-                cost.low_um2,
-                cost.high_um2,
-                cost.leakage_uw,
-                need.component,
-            )
-        )
+        count, unit = places[need.place] * need.copies, price(technology, need.component)
+        built.append(Built.of(str(need.component), need.place, count, unit, component=need.component))
+        bits = Pipeline.of(unit, accelerator.cycle_ns, technology).bits
+        if type(bits) is not int or bits:
+            what, one = f"1-bit pipeline register of {need.component}", price(technology, flip_flop)
+            line = Built.of(what, need.place, count * bits, one, component=flip_flop, cuts=need.component)
+            built.append(line)
     return Area((*built, *_memories(accelerator, technology)))
 
 

@@ -41,6 +41,8 @@ class Element:
         The multiply-accumulate unit, or a dot product unit of `depth` products.
     product
         One of its multipliers, which rests where a slice of the reduction is shorter than the unit.
+    adder
+        That of its sum.
     moving_bits, held_bits : bits
         Operand registers that take a new value with each use, and those of an operand that stays.
     held_value_bits : bits
@@ -53,6 +55,7 @@ class Element:
 
     unit: Component
     product: Component
+    adder: Component
     depth: Number
     moving_bits: int
     held_bits: int
@@ -76,7 +79,8 @@ class Element:
         }[array.dataflow]
         sums = mac.accumulator_bits or 32
         shifts = array.dataflow == "output_stationary" and array.drain == "shift"
-        return cls(unit, _product(mac), depth, moving, held, value, sums, shifts)
+        adder = Component("adder", (sums,)) if mac.accumulator_bits else Component("float_add", ("fp32",))
+        return cls(unit, _product(mac), adder, depth, moving, held, value, sums, shifts)
 
     @property
     def register_bits(self) -> int:

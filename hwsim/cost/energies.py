@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.cost.elements import Element, Uses
+from hwsim.cost.pipelines import Pipeline
 from hwsim.cost.pricing import Band, energy_pj, price
 from hwsim.plan import Component, Place
+from hwsim.timing.numbers import plus
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator, Sram
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from hwsim.timing import Timing
     from hwsim.timing.cycles import Traffic
 
-PARTS = ("mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj")
+PARTS = ("mac_pj", "pipeline_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Energy:
     ----------
     mac_pj
         Multiply-accumulates and the operand registers around them.
+    pipeline_pj
+        Registers that cut units for the clock, of the array and beside it, while they work.
     clock_pj
         Clock of registers in elements that have nothing to do while the array runs; a stalled array is gated.
     vector_pj
@@ -40,6 +44,7 @@ class Energy:
     """
 
     mac_pj: Number
+    pipeline_pj: Number
     clock_pj: Number
     vector_pj: Number
     sram_pj: Number
@@ -65,14 +70,19 @@ class DataActivity:
     mac
         Data-dependent energy of a multiply-accumulate unit.
     registers
-        Data-dependent energy of the operand registers.
+        Data-dependent energy of the operand registers that take a value with each use.
+    loads
+        Data-dependent energy of the registers that values pass on their way to where they are held.
     """
 
     mac: Number = 1.0
     registers: Number = 1.0
+    loads: Number = 1.0
 
 
 RANDOM = DataActivity()
+
+_FLIP_FLOP = Component("register", (1,))
 
 
 def energy(
@@ -100,15 +110,17 @@ def energy(
     PricingError
         If the technology lacks a component or its law does not reach the width.
     """
-    vector = 0.0
+    vector: Number = 0.0
+    mac, moved, clock = _array_pj(plan, timing, accelerator, technology, band, activity)
     for action in (action for step in plan.steps for action in step.actions):
         if action.place is not Place.ELEMENT:
-            uses = action.count * timing.repeats[action.per]
-            vector = vector + uses * energy_pj(price(technology, action.component), band)
-    mac, clock = _array_pj(plan, timing, accelerator, technology, band, activity)
+            uses, unit = action.count * timing.repeats[action.per], price(technology, action.component)
+            vector = vector + uses * energy_pj(unit, band)
+            moved = plus(moved, Pipeline.of(unit, accelerator.cycle_ns, technology).bits, uses)
     memories = accelerator.memories
     return Energy(
         mac_pj=mac,
+        pipeline_pj=moved * energy_pj(price(technology, _FLIP_FLOP), band),
         clock_pj=clock,
         vector_pj=vector,
         sram_pj=sum(
@@ -122,13 +134,17 @@ def energy(
 
 def _array_pj(
     plan: Plan, timing: Timing, accelerator: Accelerator, technology: Technology, band: Band, activity: DataActivity
-) -> tuple[Number, Number]:
-    """Energy of the elements at work, and of their clock while they wait for operands."""
+) -> tuple[Number, Number, Number]:
+    """Energy of the elements at work, bits of their pipeline registers, and energy of their clock while they wait.
+
+    Pipeline bits are as many as take random data for the energy that they take with these.
+    """
     array = accelerator.array
     element, uses = Element.of(plan.mac, array), Uses.of(plan, array, timing)
     unit, product = price(technology, element.unit), price(technology, element.product)
     moving = price(technology, Component("register", (element.moving_bits,)))
-    clocked = price(technology, Component("register", (element.register_bits,)))
+    cuts = Pipeline.of(unit, accelerator.cycle_ns, technology)
+    flip_flop = price(technology, _FLIP_FLOP)
     if activity is not RANDOM:
         unit, product = unit.at_activity(activity.mac), product.at_activity(activity.mac)
         moving = moving.at_activity(activity.registers)
@@ -136,17 +152,22 @@ def _array_pj(
     # A slice shorter than the unit leaves some of its multipliers at rest.
     mac = units * energy_pj(unit, band) - (units * element.depth - macs) * energy_pj(product, band)
     mac = mac + uses.units * energy_pj(moving, band)
-    idle_pj = _clock_pj(clocked, band) / element.register_bits
+    idle_pj = _clock_pj(flip_flop, band)
     if array.dataflow != "output_stationary":
         held = price(technology, Component("register", (element.held_value_bits,)))
         mac = mac + uses.units * element.held_bits * idle_pj
-        mac = mac + uses.loads * (energy_pj(held, band) - _clock_pj(held, band))
+        mac = mac + uses.loads * activity.loads * (energy_pj(held, band) - _clock_pj(held, band))
     if element.shifts_sums:
         hop = price(technology, Component("multiplexer", (element.sum_bits,)))
         # A finished sum passes half of the rows on its way out.
         mac = mac + plan.out.elements * timing.schedule.sum_writes * (array.rows + 1) / 2 * energy_pj(hop, band)
+    joined = plan.out.elements * timing.schedule.sum_writes
+    if array.dataflow == "output_stationary":
+        # Sums that took turns are added up at the end.
+        mac = plus(mac, cuts.turns - 1, joined * energy_pj(price(technology, element.adder), band))
+    moved = cuts.bits * units * (flip_flop.at_activity(activity.mac).energy_pj / flip_flop.energy_pj)
     idle = timing.compute_cycles * (accelerator.elements / element.depth) - units
-    return mac, idle * element.register_bits * idle_pj
+    return mac, moved, idle * (element.register_bits + cuts.bits) * idle_pj
 
 
 def _clock_pj(register: Cost, band: Band) -> Number:

@@ -42,7 +42,8 @@ def epilogue(task: Task, mac: MultiplyAccumulate) -> list[Step]:
         rescale = _rescale(task, mac)
         steps.append(rescale)
         if rescale.kind != "float":
-            steps.append(Dequantize(outputs, rescale.outer_bits, task.carrier))
+            shifted = rescale.kind == "shift" or rescale.reach > 0
+            steps.append(Dequantize(outputs, rescale.outer_bits, task.carrier, _constant_scales(task), shifted))
     elif task.static:
         return [*steps, _requantize(task, mac)]
     else:
@@ -90,6 +91,16 @@ def _rescale(task: Task, mac: MultiplyAccumulate) -> RescalePartialSums:
         raise ValueError(msg)
     reach = min(LONGEST_SHIFT, OUTER_BITS - needed) if any(each == "pow2" for _, each in levels) else 0
     return RescalePartialSums(partial_sums, kind, mac.accumulator_bits, factor_bits, reach, needed + reach)
+
+
+def _constant_scales(task: Task) -> int:
+    """Count operands with a scale that does not move along the reduction, and so stays for the end."""
+    moving = {(one.operand, one.level) for one in task.verdict.varying}
+    return sum(
+        any((side.role, index) not in moving for index in range(len(side.layout.levels)))
+        for side in (task.lhs, task.rhs)
+        if side.layout is not None
+    )
 
 
 def _rescale_kind(text: str) -> Literal["shift", "integer", "float"]:

@@ -73,8 +73,8 @@ class RescalePartialSums:
     Parameters
     ----------
     kind
-        ``float``: each sum is converted, multiplied and added in fp32. ``shift`` and ``integer``: it is shifted, or
-        multiplied and shifted, and added to an integer of `outer_bits`.
+        ``float``: each sum is converted, multiplied by the product of its scales and added in fp32. ``shift`` and
+        ``integer``: it is shifted, or multiplied and shifted, and added to an integer of `outer_bits`.
     reach
         Greatest left shift. Where the scales of one output lie further apart, the lower sums lose bits: they are
         shifted right, towards minus infinity.
@@ -94,6 +94,7 @@ class RescalePartialSums:
         match self.kind:
             case "float":
                 components = (
+                    Component("float_mul", ("fp32",)),
                     Component("dequantizer", (self.accumulator_bits, "fp32")),
                     Component("float_add", ("fp32",)),
                 )
@@ -160,13 +161,29 @@ class Requantize:
 
 @dataclass(frozen=True, slots=True)
 class Dequantize:
-    """Convert accumulators to float and multiply by the scales of their row and column."""
+    """Convert accumulators to float and multiply by the scales of their row and column, one after the other.
+
+    Parameters
+    ----------
+    multiplications
+        Of each result: one for every operand with a scale that has not been joined with partial sums.
+    shifted
+        Whether joined sums stand for a power of two each, which is added to the exponent.
+    """
 
     count: int
     accumulator_bits: int
     target: FloatFormat
+    multiplications: int = 2
+    shifted: bool = False
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """One conversion with its multiplication for each output."""
-        return (Action(Component("dequantizer", (self.accumulator_bits, "fp32")), self.count, Place.LANE),)
+        """One conversion and its multiplications for each output."""
+        components = [Component("int_to_float", (self.accumulator_bits,))]
+        if self.multiplications:
+            components = [Component("dequantizer", (self.accumulator_bits, "fp32"))]
+            components += [Component("float_mul", ("fp32",))] * (self.multiplications - 1)
+        if self.shifted:
+            components.append(Component("adder", (8,)))
+        return tuple(Action(component, self.count, Place.LANE) for component in components)

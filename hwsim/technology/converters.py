@@ -75,7 +75,7 @@ class Converters(Macs):
         """
         is_float = isinstance(values, str) or hasattr(values, "name")
         bits: Any = FORMAT_BITS[float_format(values)] if is_float else values
-        end = self.maximum(bits).then(self.register(bits)).in_a_loop()
+        end = self.maximum(bits).then(self.register(bits)).in_a_loop(bits)
         if kind == "minmax":
             return end.times(2)
         if kind != "absmax":

@@ -9,6 +9,7 @@ import numpy as np
 
 Number = Any  # float, or float64 array that broadcasts over design points
 
+_COUNTED = ("gate_equivalents", "cut_bits", "loop_cut_bits")
 _SCALED = ("area_um2", "low_um2", "high_um2", "energy_pj", "low_pj", "high_pj", "idle_pj", "leakage_uw")
 
 
@@ -65,8 +66,11 @@ class Cost:
     basis
         Statements of where the numbers come from.
     loop_ns : ns
-        Longest path from a register back to itself, which no pipeline register can cut: what sets the fastest clock
-        at one operation a cycle. 0 without a register.
+        Longest path from a register back to itself: what sets the fastest clock at one operation a cycle, unless
+        several sums take turns. 0 without a register.
+    cut_bits, loop_cut_bits : bits
+        Wires that a cut of the path before the loop, and of the loop, crosses on average: flip-flops of one pipeline
+        stage. A cut of the loop counts the register in which a sum waits for those that it took turns with.
 
     Notes
     -----
@@ -89,6 +93,8 @@ class Cost:
     high_um2: Number
     basis: tuple[str, ...]
     loop_ns: Number = 0.0
+    cut_bits: Number = 0.0
+    loop_cut_bits: Number = 0.0
 
     @property
     def source(self) -> str:
@@ -107,9 +113,11 @@ class Cost:
         """Return the same component clocked but with unchanging data: energy is `idle_pj`."""
         return replace(self, energy_pj=self.idle_pj, low_pj=self.idle_pj, high_pj=self.idle_pj)
 
-    def in_a_loop(self) -> Cost:
-        """Return the component with its output fed back to its input each cycle, as an accumulator's."""
-        return self if self.delay_ns is None else replace(self, loop_ns=self.delay_ns)
+    def in_a_loop(self, bits: Number = 0.0) -> Cost:
+        """Return the component with its output of `bits` fed back to its input each cycle, as an accumulator's."""
+        if self.delay_ns is None:
+            return self
+        return replace(self, loop_ns=self.delay_ns, cut_bits=0.0, loop_cut_bits=self.cut_bits + bits)
 
     def at_activity(self, share: Number) -> Cost:
         """Return the component at another data activity.
@@ -137,9 +145,18 @@ class Cost:
             delay = self.delay_ns + other.delay_ns
         else:
             delay = _plain(np.maximum(self.delay_ns, other.delay_ns))
-        summed = {name: getattr(self, name) + getattr(other, name) for name in (*_SCALED, "gate_equivalents")}
+        summed = {name: getattr(self, name) + getattr(other, name) for name in (*_SCALED, *_COUNTED)}
+        if in_series and delay is not None:
+            summed["cut_bits"] = self._mean_cut(other)
         basis = tuple(dict.fromkeys(self.basis + other.basis))
         return Cost(delay_ns=delay, basis=basis, loop_ns=_plain(np.maximum(self.loop_ns, other.loop_ns)), **summed)
+
+    def _mean_cut(self, other: Cost) -> Number:
+        """Wires across the path through both, by the share of each in it; the loop at its end is not part of it."""
+        mine, others = self.delay_ns, other.delay_ns - other.loop_ns
+        whole = np.asarray(mine + others, np.float64)
+        weighted = self.cut_bits * mine + other.cut_bits * others
+        return _plain(np.divide(weighted, whole, out=np.zeros(np.shape(weighted + whole)), where=whole > 0))
 
     def __add__(self, other: Cost) -> Cost:
         if not isinstance(other, Cost):
@@ -155,7 +172,7 @@ class Cost:
         factor = count if isinstance(count, (int, float)) else np.asarray(count, dtype=np.float64)
         if np.any(np.asarray(factor) < 0):
             raise ValueError(f"count must be at least 0, not {np.min(factor)}")
-        scaled = {name: getattr(self, name) * factor for name in (*_SCALED, "gate_equivalents")}
+        scaled = {name: getattr(self, name) * factor for name in (*_SCALED, *_COUNTED)}
         return replace(self, **scaled)
 
     def __mul__(self, count: Any) -> Cost:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .columns import cached
 from .converters import Converters
-from .cost import Cost, Number
+from .cost import Cost, Number, _plain
 from .errors import checked_widths
 from .macs import OPERAND_BITS
 
@@ -43,6 +43,7 @@ class Lookups(Converters):
         cells = law("enable_register", "area_um2")(1) * e * w
         select = law("codebook", "area_um2")(e, w) - cells
         read = self._multiplexers(select, delay=law("codebook", "delay_ns")(w, e))
+        read = read.replace(cut_bits=_plain(w + np.log2(e)))  # a value, or what chooses it
         clock = self.library.clock_pj_per_bit * e * w * (0.0 if clock_gated else 1.0)
         table = self.priced("register", cells, clock, 0.0)
         table = table.replace(idle_pj=table.energy_pj)
@@ -81,14 +82,14 @@ class Lookups(Converters):
                 products = self._tree(self.multiplier(b, b).times(length), length, 2 * b)
                 best = self.maximum(score).times(k - 1)
                 if best.delay_ns is not None:
-                    best = best.replace(delay_ns=levels * best.delay_ns)
+                    best = best.replace(delay_ns=levels * best.delay_ns, cut_bits=best.cut_bits / levels)
                 scores = products.then(self.adder(score)).times(k)
                 return scores.then(best) + self._constants(k * (length * b + score))
             case "tree":
                 step = self.multiplexer(b).times(length - 1).then(self.comparator(np.maximum(b, 4)))
                 path = step.times(levels)
                 if path.delay_ns is not None:
-                    path = path.replace(delay_ns=levels * path.delay_ns)
+                    path = path.replace(delay_ns=levels * path.delay_ns, cut_bits=step.cut_bits)
                 return path + self._constants((k - 1) * b)
             case _:
                 raise ValueError(f"kind must be one of distance, tree, not {kind!r}")

@@ -142,7 +142,7 @@ class Macs(Primitives):
         """Return the cost of a signed shift by 0 to `max_shift`, or to zero: the product of `shift_mac`."""
         a, s = checked_widths("lhs_bits", lhs_bits, *OPERAND_BITS), checked_widths("max_shift", max_shift, 1, 15)
         area = self.library.law("shift_multiplier", "area_um2")(a, s)
-        return self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8))
+        return self._multiplexers(area, delay=self.library.law("shifter", "delay_ns")(1, 8)).replace(cut_bits=a + s)
 
     @cached
     def ternary_mac(self, lhs_bits: Number, accumulator_bits: Number) -> Cost:
@@ -152,7 +152,7 @@ class Macs(Primitives):
         unit = self._multiplexers(
             self.library.law("ternary_multiplier", "area_um2")(a), delay=self.library.law("shifter", "delay_ns")(1, 2)
         )
-        return unit.then(self._summing(self._accumulation(a, 2, c), c))
+        return unit.replace(cut_bits=a + 2).then(self._summing(self._accumulation(a, 2, c), c))
 
     @cached
     def dot_product(
@@ -191,8 +191,11 @@ class Macs(Primitives):
         n = checked_widths("depth", depth, *DEPTH)
         total = float_format(accumulate)
         adder, levels = self.float_add(total), _plain(np.ceil(np.log2(n)))
-        tree = adder.times(n - 1).replace(delay_ns=None if adder.delay_ns is None else levels * adder.delay_ns)
-        return self.float_mul(fmt).times(n).then(tree).then(adder.then(self.register(FORMAT_BITS[total])).in_a_loop())
+        tree = adder.times(n - 1).replace(
+            delay_ns=None if adder.delay_ns is None else levels * adder.delay_ns,
+            cut_bits=adder.cut_bits * (n - 1) / np.maximum(levels, 1),  # levels halve: the mean over them
+        )
+        return self.float_mul(fmt).times(n).then(tree).then(self._float_sum(total))
 
     @cached
     def float_mac(self, fmt: Any, accumulate: Any = "fp32") -> Cost:
@@ -206,8 +209,7 @@ class Macs(Primitives):
             Accumulator: ``fp32``, ``fp16`` or ``bf16``.
         """
         total = float_format(accumulate)
-        summing = self.float_add(total).then(self.register(FORMAT_BITS[total]))
-        return self.float_mul(fmt).then(summing.in_a_loop())
+        return self.float_mul(fmt).then(self._float_sum(total))
 
     # ---- processing elements ----
 
@@ -253,7 +255,11 @@ class Macs(Primitives):
     def _summing(self, adder_and_register: Cost, bits: Number, saturate: bool = False) -> Cost:
         """Feed the register of a sum back to its adder, through a clamp if it saturates."""
         clamped = adder_and_register.then(self._clamp(bits)) if saturate else adder_and_register
-        return clamped.in_a_loop()
+        return clamped.in_a_loop(bits)
+
+    def _float_sum(self, fmt: str) -> Cost:
+        """Feed the register of a float sum back to its adder."""
+        return self.float_add(fmt).then(self.register(FORMAT_BITS[fmt])).in_a_loop(FORMAT_BITS[fmt])
 
     def _tree(self, products: Cost, count: Number, bits: Number) -> Cost:
         """Put an exact adder tree behind `count` products of `bits`; every level is one bit wider."""
@@ -273,4 +279,5 @@ class Macs(Primitives):
     def _clamp(self, bits: Number) -> Cost:
         """One 2:1 multiplexer a bit: one stage of the barrel shifter."""
         stage = float(self.library.law("shifter", "area_um2")(1, 2))
-        return self._multiplexers(stage * bits, delay=self.library.law("shifter", "delay_ns")(1, 2))
+        cost = self._multiplexers(stage * bits, delay=self.library.law("shifter", "delay_ns")(1, 2))
+        return cost.replace(cut_bits=1.0 * bits)

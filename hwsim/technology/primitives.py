@@ -46,6 +46,11 @@ def float_format(value: Any) -> str:
     return name
 
 
+def exponent_bits(name: str) -> int:
+    """Return the exponent's width of a float format: all but the sign and the stored part of the significand."""
+    return FORMAT_BITS[name] - SIGNIFICAND_BITS[name]
+
+
 class Primitives:
     """Laws of one node, calibrated and scaled."""
 
@@ -74,7 +79,10 @@ class Primitives:
         """
         a = checked_widths("a_bits", a_bits, *LIMITS["multiplier"]["a_bits"])
         b = checked_widths("b_bits", b_bits, *LIMITS["multiplier"]["b_bits"])
-        cost = self._unit("multiplier", (a, b), size=a * b, variant="array")
+        # Between two rows of the array: sum and carry of the narrower operand's width, that operand, and of the wider
+        # one as many bits still to come as bits of the product are done.
+        cut = 3.0 * np.minimum(a, b) + np.maximum(a, b)
+        cost = self._unit("multiplier", (a, b), size=a * b, variant="array", cut_bits=_plain(cut))
         wide = self.library.law("multiplier", "area_um2")(a, b) * self.scaling.area
         cost = cost.replace(high_um2=_plain(np.maximum(cost.high_um2, wide)))
         if self.node.synthesised:
@@ -86,7 +94,8 @@ class Primitives:
     def adder(self, bits: Number) -> Cost:
         """Return the cost of an adder of `bits` (4..128)."""
         n = checked_widths("bits", bits, *LIMITS["adder"]["bits"])
-        return self._unit("adder", (n,), size=n)
+        # Half of the sum, and the other half of both operands.
+        return self._unit("adder", (n,), size=n, cut_bits=1.5 * n)
 
     @cached
     def register(self, bits: Number) -> Cost:
@@ -103,27 +112,28 @@ class Primitives:
             Energy of a clocked cycle with fresh random data; `idle_pj` is the clock pins alone.
         """
         n = checked_widths("bits", bits, *LIMITS["register"]["bits"])
-        cost = self._unit("register", (n,), size=1.0)
+        cost = self._unit("register", (n,), size=1.0, cut_bits=1.0 * n)
         return cost.replace(idle_pj=cost.energy_pj * self._clock_share)
 
     @cached
     def comparator(self, bits: Number) -> Cost:
         """Return the cost of a comparator (less than) of `bits` (4..64)."""
         n = checked_widths("bits", bits, *LIMITS["comparator"]["bits"])
-        return self._unit("comparator", (n,), kind_of_ratio="comparator")
+        return self._unit("comparator", (n,), kind_of_ratio="comparator", cut_bits=1.0 * n)
 
     @cached
     def maximum(self, bits: Number) -> Cost:
         """Return the cost of a unit that passes the larger of two values of `bits` (4..64)."""
         n = checked_widths("bits", bits, *LIMITS["maximum"]["bits"])
-        return self._unit("maximum", (n,), kind_of_ratio="comparator")
+        # Both values are there until the last bit decides.
+        return self._unit("maximum", (n,), kind_of_ratio="comparator", cut_bits=2.0 * n)
 
     @cached
     def shifter(self, bits: Number, positions: Number) -> Cost:
         """Return the cost of a barrel shifter of `bits` (4..128) with `positions` (2..128) shift amounts."""
         n = checked_widths("bits", bits, *LIMITS["shifter"]["bits"])
         p = checked_widths("positions", positions, *LIMITS["shifter"]["positions"])
-        return self._unit("shifter", (n, p))
+        return self._unit("shifter", (n, p), cut_bits=_plain(n + np.log2(p)))
 
     @cached
     def rounding_shift(self, bits: Number) -> Cost:
@@ -132,13 +142,13 @@ class Primitives:
         One synthesised row (32 bits) carries it to other widths as bits x log2(bits), the law of barrel shifters.
         """
         n = checked_widths("bits", bits, *LIMITS["shifter"]["bits"])
-        return self._unit("rounding_shift", (n, n))
+        return self._unit("rounding_shift", (n, n), cut_bits=_plain(n + np.log2(n)))
 
     @cached
     def lfsr(self, bits: Number) -> Cost:
         """Return the cost of a linear feedback shift register of `bits` (4..64), one step a cycle."""
         n = checked_widths("bits", bits, *LIMITS["lfsr"]["bits"])
-        cost = self._unit("lfsr", (n,)).in_a_loop()
+        cost = self._unit("lfsr", (n,), cut_bits=1.0 * n).in_a_loop()
         return cost.replace(idle_pj=self.register(bits).idle_pj)
 
     # ---- float units ----
@@ -147,19 +157,23 @@ class Primitives:
     def float_add(self, fmt: Any) -> Cost:
         """Return the cost of a float adder: ``fp32``, ``fp16`` or ``bf16``; unpipelined, flush to zero."""
         name = float_format(fmt)
-        return self._float("float_add", name)
+        # Both significands with guard, round and sticky bits, exponent, sign, whether to subtract (designs.v, fadd).
+        significand = SIGNIFICAND_BITS[name]
+        return self._float("float_add", name, 2.0 * (significand + 3) + exponent_bits(name) + 2)
 
     @cached
     def float_mul(self, fmt: Any) -> Cost:
         """Return the cost of a float multiplier: ``fp32``, ``fp16``, ``bf16`` or ``fp8_e4m3``; unpipelined."""
         name = float_format(fmt)
-        return self._float("float_mul", name)
+        # The significands' multiplier, exponent with its carry, and sign (designs.v, fmul).
+        return self._float("float_mul", name, 4.0 * SIGNIFICAND_BITS[name] + exponent_bits(name) + 2)
 
     @cached
     def int_to_float(self, bits: Number) -> Cost:
         """Return the cost of a conversion of `bits` (4..64) signed integers to fp32, round to nearest even."""
         n = checked_widths("bits", bits, *LIMITS["int_to_float"]["bits"])
-        return self._unit("int_to_float", (n,), kind_of_ratio="converter")
+        # Magnitude, place of its leading one, sign.
+        return self._unit("int_to_float", (n,), kind_of_ratio="converter", cut_bits=_plain(n + np.log2(n) + 1))
 
     @cached
     def float_to_int(self, fmt: Any, bits: Number) -> Cost:
@@ -171,7 +185,7 @@ class Primitives:
         n = checked_widths("bits", bits, *LIMITS["float_to_int"]["bits"])
         cost = self._unit("float_to_int", (), kind_of_ratio="converter")
         share = (SIGNIFICAND_BITS[float_format(fmt)] + n) / (SIGNIFICAND_BITS["fp32"] + 8)
-        return cost.times(share)
+        return cost.times(share).replace(cut_bits=float(FORMAT_BITS[float_format(fmt)]))
 
     # ---- shared ----
 
@@ -185,9 +199,9 @@ class Primitives:
         energy = self.library.law("shifter", "energy_pj")
         return float(energy(32, 32)) / float(self.library.law("shifter", "area_um2")(32, 32))
 
-    def _float(self, kind: str, name: str) -> Cost:
+    def _float(self, kind: str, name: str, cut_bits: Number) -> Cost:
         row = f"{kind}:{_row_format(name)}"
-        return self._unit(row, (), kind_of_ratio=kind, fmt=name)
+        return self._unit(row, (), kind_of_ratio=kind, fmt=name, cut_bits=cut_bits)
 
     def _unit(
         self,
@@ -198,6 +212,7 @@ class Primitives:
         variant: Any = "default",
         kind_of_ratio: str | None = None,
         fmt: str = "",
+        cut_bits: Number = 0.0,
     ) -> Cost:
         """Evaluate the laws of a kind, with the node's ratios and scaling."""
         library = self.library
@@ -208,7 +223,8 @@ class Primitives:
         energy = library.law(rows, "energy_pj", variant)(*widths)
         delay = library.law(rows, "delay_ns", variant)(*widths)
         share = library.no_wire_share(rows, variant) if self.node.synthesised else 1.0
-        return self.priced(kind_of_ratio or kind, area, energy, delay, size=size, fmt=fmt, no_wire=share)
+        cost = self.priced(kind_of_ratio or kind, area, energy, delay, size=size, fmt=fmt, no_wire=share)
+        return cost.replace(cut_bits=cut_bits)
 
     def priced(
         self,

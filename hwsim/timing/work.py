@@ -49,6 +49,8 @@ class Work:
         Of the whole bias.
     rhs_is_weight
         Whether rhs takes the port of weights.
+    is_float
+        Whether sums are floats.
     call_slots, lhs_slots, rhs_slots
         Elements through the vector unit: once, and for each fetch of an operand.
     out_slots
@@ -75,6 +77,7 @@ class Work:
     out: Stored
     bias_bits: Number
     rhs_is_weight: bool
+    is_float: bool
     call_slots: Number
     lhs_slots: Number
     rhs_slots: Number
@@ -112,6 +115,7 @@ class Work:
             out=plan.out,
             bias_bits=0 if plan.bias is None else plan.bias.total_dram_bits,
             rhs_is_weight=plan.layer.rhs_kind == "weight",
+            is_float=mac.unit == "float",
             call_slots=call + sum(always for _, always in slots),
             lhs_slots=lhs,
             rhs_slots=rhs,
@@ -208,6 +212,7 @@ class Buffer:
 class Machine:
     """Numbers of an accelerator; fields as in `Accelerator`, those with a unit in cycles."""
 
+    technology: str
     dataflow: str
     drain: str
     double_buffered: bool
@@ -248,6 +253,7 @@ class Machine:
         cycle_ns = 1e3 / field("clock_mhz")
         own = field("memories.dram.weight_bandwidth_gb_per_s")
         return cls(
+            technology=field("technology"),
             dataflow=field("array.dataflow"),
             drain=field("array.drain"),
             double_buffered=field("array.double_buffered"),

@@ -97,6 +97,7 @@ def test_counts_of_a_dynamic_scheme() -> None:
         "quantizer(fp16, 8)": 55,
         "integer_mac(8, 8, 32, False)": 385,
         "dequantizer(32, fp32)": 35,
+        "float_mul(fp32)": 35,  # lhs_scale * (rhs_scale * sum)
         "float_add(fp32)": 35,
     }
     assert (plan.lhs.dram_bits, plan.lhs.sram_bits, plan.lhs.elements) == (16, 8, 55)
@@ -131,6 +132,7 @@ def test_counts_of_groups() -> None:
     assert plan.mac.segments == 3
     assert plan.verdict_name == "segmented"
     assert counts(plan)["dequantizer(32, fp32)"] == 3 * 35
+    assert counts(plan)["float_mul(fp32)"] == 3 * 35  # the product of both scales of a partial sum
     assert counts(plan)["float_add(fp32)"] == 3 * 35 + 35  # partial sums, and the bias once
     assert counts(plan)["integer_mac(8, 4, 32, False)"] == 385
     assert plan.rhs.total_dram_bits == 77 * 4 + 3 * 7 * 16

@@ -48,12 +48,15 @@ def test_schemes_share_what_they_both_need() -> None:
     static, both = shared.alone["w8a8-static"], shared.built
     assert both.parts()["array_um2"] == static.parts()["array_um2"]
     lane = TECHNOLOGY.range_scan("fp16", "absmax") + TECHNOLOGY.quantizer("fp16", 8) + TECHNOLOGY.dequantizer(32)
-    added = 16 * lane.area_um2
+    product = TECHNOLOGY.float_mul("fp32") + TECHNOLOGY.register(80 + 106)  # both scales, each behind a cut
+    added = 16 * (lane + product).area_um2
     assert math.isclose(both.total_um2 - static.total_um2, added, rel_tol=1e-9)
     frame = shared.to_frame().set_index("component")
     assert frame.loc["8x8-bit MAC into 32 bits", "schemes"] == "w8a8-static, w8a8-dynamic"
     assert frame.loc["fp16 absmax scanner", "schemes"] == "w8a8-dynamic"
     assert frame.loc["32x32-bit requantizer, rounding twice", "schemes"] == "w8a8-static"
+    cuts = "1-bit pipeline register of 32x32-bit requantizer, rounding twice"
+    assert (frame.loc[cuts, "schemes"], frame.loc[cuts, "count"]) == ("w8a8-static", 16 * 2 * 93)
 
 
 def test_one_wide_array_instead_of_two() -> None:

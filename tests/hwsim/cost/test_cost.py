@@ -21,6 +21,10 @@ from workloads import Layer
 
 TECHNOLOGY = Technology.load("45nm-horowitz")
 
+# Flip-flops that cut units for 4 ns: one cut of 90 (mean of 106 over 4.1953 ns and 32 over 1.1858), two of 93 ...
+CUTS = {"fp32 quantizer": 90, "requantizer": 2 * 93, "dequantizer": 80, "fp32 multiplier": 106, "fp32 adder": 64}
+FLOAT_MAC_CUTS = {"fp32": 106 + 96, "fp16": 96}
+
 
 class Reading:
     """A plan with its time, area and energy."""
@@ -55,6 +59,8 @@ def test_energy_of_a_static_layer_by_hand() -> None:
     close(got.energy.clock_pj, (cycles * 6 - 385) * t.register(8 + 8 + 32).idle_pj)
     quantized = 55 * t.quantizer("fp32", 8).energy_pj
     close(got.energy.vector_pj, quantized + 35 * t.requantizer("fixed", 32, 32, True).energy_pj)
+    bits = 55 * CUTS["fp32 quantizer"] + 35 * CUTS["requantizer"]
+    close(got.energy.pipeline_pj, bits * t.register(1).energy_pj)
     close(
         got.energy.sram_pj,
         buffer_pj(4 * 55 * 8, 55 * 8, 262144)  # lhs goes in once for each of 4 column tiles
@@ -70,7 +76,8 @@ def test_area_and_leakage_of_a_static_layer_by_hand() -> None:
     got, t = Reading(weight_layer(), "w8a8-static"), TECHNOLOGY
     parts = got.built.parts()
     close(parts["array_um2"], 6 * (t.integer_mac(8, 8, 32).area_um2 + t.register(16).area_um2))
-    lane = [t.quantizer("fp32", 8), t.requantizer("fixed", 32, 32, True)]
+    cuts = t.register(CUTS["fp32 quantizer"]) + t.register(CUTS["requantizer"])
+    lane = [t.quantizer("fp32", 8), t.requantizer("fixed", 32, 32, True), cuts]
     close(parts["vector_um2"], 2 * sum(c.area_um2 for c in lane))
     assert parts["edge_um2"] == 0
     memories = [t.sram(262144, 64, 8), t.sram(262144, 64, 8), t.sram(65536, 64, 8)]
@@ -82,8 +89,11 @@ def test_area_and_leakage_of_a_static_layer_by_hand() -> None:
 def test_energy_of_a_dynamic_layer_by_hand() -> None:
     got, t = Reading(weight_layer(), "w8a8-dynamic"), TECHNOLOGY
     vector = 55 * (t.range_scan("fp16", "absmax").energy_pj + t.quantizer("fp16", 8).energy_pj)
-    vector += 35 * (t.dequantizer(32, "fp32").energy_pj + t.float_add("fp32").energy_pj)
-    close(got.energy.vector_pj, vector)
+    # each sum is converted and multiplied by both scales, and the bias added
+    product = t.dequantizer(32, "fp32").energy_pj + t.float_mul("fp32").energy_pj
+    close(got.energy.vector_pj, vector + 35 * (product + t.float_add("fp32").energy_pj))
+    cuts = CUTS["dequantizer"] + CUTS["fp32 multiplier"] + CUTS["fp32 adder"]
+    close(got.energy.pipeline_pj, 35 * cuts * t.register(1).energy_pj)  # scans and fp16 quantizers take a period
     bits = 55 * 16 + (77 * 8 + 7 * 32) + 7 * 16 + 35 * 16
     close(got.energy.dram_pj, bits * t.dram("LPDDR4").nominal)
 
@@ -92,7 +102,52 @@ def test_energy_of_a_float_layer_starts_at_the_published_operations() -> None:
     """Horowitz (ISSCC 2014, figure 1.1.9): 3.7 pJ for an fp32 product, 0.9 pJ for an fp32 sum, at 45 nm."""
     got = Reading(weight_layer(), "fp32")
     registers = TECHNOLOGY.register(32).energy_pj + TECHNOLOGY.register(64).energy_pj
-    assert got.energy.mac_pj == pytest.approx(385 * (3.7 + 0.9 + registers), rel=1e-6)
+    joined = 35 * 0.9  # two sums take turns in an adder of two stages
+    assert got.energy.mac_pj == pytest.approx(385 * (3.7 + 0.9 + registers) + joined, rel=1e-6)
+    slow = Reading(weight_layer(), "fp32", clock_mhz=100)
+    assert slow.energy.mac_pj == pytest.approx(385 * (3.7 + 0.9 + registers), rel=1e-6)
+    assert slow.energy.pipeline_pj == 0
+    passing = Reading(weight_layer(), "fp32", array__dataflow="weight_stationary").energy
+    assert passing.mac_pj < got.energy.mac_pj, "sums of different results take no turns"
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "fp16"])
+def test_flip_flops_of_float_macs_are_in_area_energy_and_clock(scheme: str) -> None:
+    """5 x 11 x 7 on six elements: 385 uses of each; a fold is two cycles longer, in which two sums are joined."""
+    got, flip_flop = Reading(weight_layer(), scheme), TECHNOLOGY.register(1)
+    bits = FLOAT_MAC_CUTS[scheme]
+    lines = [line for line in got.built.built if line.cuts == got.plan.mac.component]
+    assert [(line.part, line.place, line.count) for line in lines] == [("array_um2", "element", 6 * bits)]
+    close(lines[0].um2, 6 * bits * flip_flop.area_um2)
+    in_lanes = CUTS["fp32 adder"] * 35  # the bias
+    close(got.energy.pipeline_pj, (385 * bits + in_lanes) * flip_flop.energy_pj)
+    cycles = 2 * 4 * (11 + 3 + 2)
+    assert got.timing.compute_cycles == cycles
+    operands = 2 * int(scheme[2:])
+    close(got.energy.clock_pj, (cycles * 6 - 385) * (operands + 32 + bits) * flip_flop.idle_pj)
+
+
+@pytest.mark.parametrize("dataflow", ["weight_stationary", "input_stationary"])
+def test_sums_that_pass_take_all_stages_of_an_adder_in_each_element(dataflow: str) -> None:
+    """Three rows: the last sum of a fold comes 3 - 1 hops of one more cycle later than at a clock of 100 MHz."""
+    fast, slow = (Reading(weight_layer(), "fp16", array__dataflow=dataflow, clock_mhz=mhz) for mhz in (250, 100))
+    folds = fast.timing.schedule.folds
+    assert folds == slow.timing.schedule.folds == 4 * (4 if dataflow == "weight_stationary" else 3)
+    assert fast.timing.compute_cycles - slow.timing.compute_cycles == folds * 2
+    integers = [
+        Reading(weight_layer(), "w8a8-static", array__dataflow=dataflow, clock_mhz=mhz).timing.compute_cycles
+        for mhz in (250, 100)
+    ]
+    assert integers[0] == integers[1]
+
+
+def test_a_slower_clock_needs_fewer_flip_flops_and_no_other_part() -> None:
+    fast, slow = (Reading(weight_layer(), "w8a8-static", clock_mhz=mhz) for mhz in (250, 100))
+    other = [line for line in fast.built.built if line.cuts is None]
+    assert [(line.what, line.um2) for line in other] == [(line.what, line.um2) for line in slow.built.built]
+    assert fast.built.total_um2 > slow.built.total_um2
+    for part in ("mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj"):
+        assert getattr(fast.energy, part) == getattr(slow.energy, part)
 
 
 def test_a_channel_of_ones_is_computed_by_the_array() -> None:
@@ -135,7 +190,8 @@ def test_totals_are_the_exact_sum_of_their_parts(scheme: str) -> None:
         got = Reading(layer, scheme)
         exact = float(sum(Fraction(part) for part in got.energy.parts().values()))
         close(got.energy.total_pj, exact)
-        assert set(got.energy.parts()) == {"mac_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj"}
+        parts = {"mac_pj", "pipeline_pj", "clock_pj", "vector_pj", "sram_pj", "dram_pj", "leakage_pj"}
+        assert set(got.energy.parts()) == parts
         assert all(value >= 0 for value in got.energy.parts().values())
         close(got.built.total_um2, float(sum(Fraction(um2) for um2 in got.built.tree.values())))
         close(got.built.total_um2, math.fsum(got.built.parts().values()))
@@ -201,7 +257,8 @@ def test_a_machine_for_several_layers_builds_each_component_once() -> None:
     mixed = hwsim.lower(weight_layer(), Scheme.load("fp16"), base)
     wider = area([plans[0], mixed], base, TECHNOLOGY)
     # the operand registers of 16 bits become those of 32
-    added = TECHNOLOGY.float_mac("fp16").area_um2 + TECHNOLOGY.register(16).area_um2
+    cuts = TECHNOLOGY.register(FLOAT_MAC_CUTS["fp16"]).area_um2
+    added = TECHNOLOGY.float_mac("fp16").area_um2 + TECHNOLOGY.register(16).area_um2 + cuts
     close(wider.total_um2 - both.total_um2, 6 * added)
 
 
@@ -221,6 +278,8 @@ def test_stages_of_one_pipeline_have_units_of_their_own() -> None:
     plan = hwsim.lower(weight_layer(k=256), Scheme.load("w4a8-g128"), base)
     lane = {line.what: line.count for line in area([plan], base, TECHNOLOGY).built if line.place == "lane"}
     assert lane["fp32 adder"] == 2 * 2
+    assert lane["1-bit pipeline register of fp32 adder"] == 2 * 2 * CUTS["fp32 adder"]
+    assert lane["fp32 multiplier"] == 2, "of the two scales of a partial sum"
     assert lane["fp16 to 8-bit quantizer"] == 2
 
 
@@ -253,7 +312,8 @@ def test_a_deep_element_is_a_dot_product_unit() -> None:
 
 @pytest.mark.parametrize("scheme", ["pow2", "fp16", "w8a8-static"])
 def test_units_of_every_kind_can_be_deep(scheme: str) -> None:
-    one, two = Reading(weight_layer(k=12), scheme), Reading(weight_layer(k=12), scheme, array__dot_depth=2)
+    # a clock at which no unit needs more registers than another
+    one, two = (Reading(weight_layer(k=12), scheme, array__dot_depth=depth, clock_mhz=50) for depth in (1, 2))
     assert one.built.parts()["array_um2"] < two.built.parts()["array_um2"] < 2 * one.built.parts()["array_um2"]
     assert two.energy.mac_pj < one.energy.mac_pj
 
