@@ -142,7 +142,9 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
     for need in needed(plans, array, widest=widest):
         count, unit = places[need.place] * need.copies, price(technology, need.component)
         built.append(Built.of(str(need.component), need.place, count, unit, component=need.component))
-        bits = Pipeline.of(unit, accelerator.cycle_ns, technology).bits
+        passes = need.place is Place.ELEMENT and array.dataflow != "output_stationary"
+        cut = Pipeline.of(unit, accelerator.cycle_ns, technology, passes=passes)
+        bits = cut.bits + cut.waiting_bits
         if type(bits) is not int or bits:
             what, one = f"1-bit pipeline register of {need.component}", price(technology, flip_flop)
             line = Built.of(what, need.place, count * bits, one, component=flip_flop, cuts=need.component)

@@ -103,7 +103,7 @@ def critical_paths(built: Area, accelerator: Accelerator, technology: Technology
         # A sum that passes on to the next element is cut there: only one that stays feeds back to itself.
         passes = line.place == "element" and accelerator.array.dataflow != "output_stationary"
         delay, loop = float(cost.delay_ns), 0.0 if passes else float(cost.loop_ns)
-        cut = Pipeline.of(cost, period, technology)
+        cut = Pipeline.of(cost, period, technology, passes=passes)
         in_order = saturates(line.component) and not passes
         found.append(
             CriticalPath(line.what, line.place, delay, delay / fo4_ns, loop, period, cut.stages, cut.turns, in_order)

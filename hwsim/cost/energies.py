@@ -143,7 +143,8 @@ def _array_pj(
     element, uses = Element.of(plan.mac, array), Uses.of(plan, array, timing)
     unit, product = price(technology, element.unit), price(technology, element.product)
     moving = price(technology, Component("register", (element.moving_bits,)))
-    cuts = Pipeline.of(unit, accelerator.cycle_ns, technology)
+    passes = array.dataflow != "output_stationary"
+    cuts = Pipeline.of(unit, accelerator.cycle_ns, technology, passes=passes)
     flip_flop = price(technology, _FLIP_FLOP)
     if activity is not RANDOM:
         unit, product = unit.at_activity(activity.mac), product.at_activity(activity.mac)
@@ -153,7 +154,7 @@ def _array_pj(
     mac = units * energy_pj(unit, band) - (units * element.depth - macs) * energy_pj(product, band)
     mac = mac + uses.units * energy_pj(moving, band)
     idle_pj = _clock_pj(flip_flop, band)
-    if array.dataflow != "output_stationary":
+    if passes:
         held = price(technology, Component("register", (element.held_value_bits,)))
         mac = mac + uses.units * element.held_bits * idle_pj
         mac = mac + uses.loads * activity.loads * (energy_pj(held, band) - _clock_pj(held, band))
@@ -161,11 +162,11 @@ def _array_pj(
         hop = price(technology, Component("multiplexer", (element.sum_bits,)))
         # A finished sum passes half of the rows on its way out.
         mac = mac + plan.out.elements * timing.schedule.sum_writes * (array.rows + 1) / 2 * energy_pj(hop, band)
+    # Sums that took turns are added up at the end.
     joined = plan.out.elements * timing.schedule.sum_writes
-    if array.dataflow == "output_stationary":
-        # Sums that took turns are added up at the end.
-        mac = plus(mac, cuts.turns - 1, joined * energy_pj(price(technology, element.adder), band))
+    mac = plus(mac, cuts.turns - 1, joined * energy_pj(price(technology, element.adder), band))
     moved = cuts.bits * units * (flip_flop.at_activity(activity.mac).energy_pj / flip_flop.energy_pj)
+    moved = plus(moved, cuts.waiting_bits, joined)
     idle = timing.compute_cycles * (accelerator.elements / element.depth) - units
     return mac, moved, idle * (element.register_bits + cuts.bits) * idle_pj
 

@@ -4,8 +4,8 @@ A unit takes one operation each cycle whatever its delay: registers cut its path
 stages stand as many flip-flops as wires cross there, on average over the path (`Cost.cut_bits`).
 
 A sum that stays in its unit feeds back to its own adder. Where that loop is longer than a period, its adder is cut too
-and several sums take turns in it, each of every second (third, ...) product; they are added up at the end. A sum that
-saturates can not be split so: what it clips depends on the order.
+and several sums take turns in it, each of every second (third, ...) product; they are added up at the end, for which
+all but one wait in a register. A sum that saturates can not be split so: what it clips depends on the order.
 """
 
 from __future__ import annotations
@@ -38,25 +38,33 @@ class Pipeline:
         Sums that take turns in the loop of the unit; 1 where it is as short as a period, or there is none.
     bits
         Flip-flops between the stages.
+    waiting_bits
+        Those in which sums wait to be added up, clocked once a result.
     """
 
     stages: Number
     turns: Number
     bits: Number
+    waiting_bits: Number
 
     @classmethod
-    def of(cls, unit: Cost, period_ns: Number, technology: Technology) -> Pipeline:
+    def of(cls, unit: Cost, period_ns: Number, technology: Technology, *, passes: bool = False) -> Pipeline:
         """Cut a unit for a clock; one whose delay no source gives stays whole.
+
+        Parameters
+        ----------
+        passes
+            Whether sums go on to another unit, so that none take turns here.
 
         Examples
         --------
         >>> from hwsim.technology import Technology
         >>> node = Technology.load("45nm-horowitz")
         >>> Pipeline.of(node.float_mul("fp32"), 4.0, node)
-        Pipeline(stages=2, turns=1, bits=106)
+        Pipeline(stages=2, turns=1, bits=106, waiting_bits=0)
         """
         if unit.delay_ns is None:
-            return cls(1, 1, 0)
+            return cls(1, 1, 0, 0)
         register_ns = technology.register(1).delay_ns or 0.0
         # A loop, and the path that ends in one, has its register already.
         own = register_ns if np.max(unit.loop_ns) > 0 else 0.0
@@ -64,7 +72,7 @@ class Pipeline:
         turns = stages_of(unit.loop_ns - own, period_ns, register_ns)
         before, inside = _whole(unit.cut_bits), _whole(unit.loop_cut_bits)
         bits = (stages - turns) * before + (turns - 1) * inside if inside else (stages - 1) * before
-        return cls(stages, turns, bits)
+        return cls(stages, 1 if passes else turns, bits, 0 if passes else (turns - 1) * _whole(unit.loop_bits))
 
 
 def saturates(component: Component) -> bool:

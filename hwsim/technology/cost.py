@@ -9,7 +9,7 @@ import numpy as np
 
 Number = Any  # float, or float64 array that broadcasts over design points
 
-_COUNTED = ("gate_equivalents", "cut_bits", "loop_cut_bits")
+_COUNTED = ("gate_equivalents", "cut_bits", "loop_cut_bits", "loop_bits")
 _SCALED = ("area_um2", "low_um2", "high_um2", "energy_pj", "low_pj", "high_pj", "idle_pj", "leakage_uw")
 
 
@@ -70,7 +70,9 @@ class Cost:
         several sums take turns. 0 without a register.
     cut_bits, loop_cut_bits : bits
         Wires that a cut of the path before the loop, and of the loop, crosses on average: flip-flops of one pipeline
-        stage. A cut of the loop counts the register in which a sum waits for those that it took turns with.
+        stage.
+    loop_bits : bits
+        What the loop feeds back.
 
     Notes
     -----
@@ -95,6 +97,7 @@ class Cost:
     loop_ns: Number = 0.0
     cut_bits: Number = 0.0
     loop_cut_bits: Number = 0.0
+    loop_bits: Number = 0.0
 
     @property
     def source(self) -> str:
@@ -117,7 +120,7 @@ class Cost:
         """Return the component with its output of `bits` fed back to its input each cycle, as an accumulator's."""
         if self.delay_ns is None:
             return self
-        return replace(self, loop_ns=self.delay_ns, cut_bits=0.0, loop_cut_bits=self.cut_bits + bits)
+        return replace(self, loop_ns=self.delay_ns, cut_bits=0.0, loop_cut_bits=self.cut_bits, loop_bits=bits)
 
     def at_activity(self, share: Number) -> Cost:
         """Return the component at another data activity.

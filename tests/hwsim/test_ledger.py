@@ -58,7 +58,7 @@ def test_products_of_activations_move_no_weights() -> None:
 
 
 def test_pipeline_registers_have_lines_of_their_own() -> None:
-    """6 elements with 202 flip-flops each, against 2 lanes with a quantizer's 90 and a requantizer's 2 x 93."""
+    """6 elements with 170 flip-flops and 32 to wait in, against 2 lanes with a quantizer's 90 and a requantizer's 2 x 93."""
     base, other = result("fp32"), result("w8a8-static")
     lines = {(row["quantity"], row["component"]): row for row in ledger_rows(other, base)}
     flip_flop = base.technology.register(1)

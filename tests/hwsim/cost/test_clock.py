@@ -87,14 +87,15 @@ def test_the_width_of_a_cut_is_the_mean_over_the_path() -> None:
 
 
 def test_flip_flops_of_a_pipelined_float_mac_by_hand() -> None:
-    """Three stages: a cut of the multiplier, and one of the adder where a sum also waits for the other."""
+    """Three stages: a cut of the multiplier, one of the adder, and a register where a sum waits for the other."""
     adder = (Fraction(64) * Fraction("5.3945") + 32 * Fraction("0.0822")) / (Fraction("5.3945") + Fraction("0.0822"))
-    found = Pipeline.of(TECHNOLOGY.float_mac("fp32"), 4.0, TECHNOLOGY)
-    assert found == Pipeline(3, 2, 106 + math.ceil(adder + 32))
-    assert Pipeline.of(TECHNOLOGY.float_mac("fp32"), 10.0, TECHNOLOGY) == Pipeline(1, 1, 0)
-    assert Pipeline.of(TECHNOLOGY.float_mac("fp32"), 6.0, TECHNOLOGY) == Pipeline(2, 1, 106)
+    unit = TECHNOLOGY.float_mac("fp32")
+    assert Pipeline.of(unit, 4.0, TECHNOLOGY) == Pipeline(3, 2, 106 + math.ceil(adder), 32)
+    assert Pipeline.of(unit, 4.0, TECHNOLOGY, passes=True) == Pipeline(3, 1, 106 + math.ceil(adder), 0)
+    assert Pipeline.of(unit, 10.0, TECHNOLOGY) == Pipeline(1, 1, 0, 0)
+    assert Pipeline.of(unit, 6.0, TECHNOLOGY) == Pipeline(2, 1, 106, 0)
     unknown = TECHNOLOGY.float_mul("fp32").replace(delay_ns=None)
-    assert Pipeline.of(unknown, 0.1, TECHNOLOGY) == Pipeline(1, 1, 0)
+    assert Pipeline.of(unknown, 0.1, TECHNOLOGY) == Pipeline(1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["45nm-horowitz", "45nm-nangate", "7nm-tpuv4i", "7nm-asap7", "130nm-sky130"])
