@@ -138,6 +138,11 @@ class Accumulator:
         return None if self.tree_bits is None else _range(self.tree_bits)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether one register takes the products whole: no spills, narrow adders or dropped bits."""
+        return self.spill_steps is None and self.tree_bits is None and not self.dropped_bits
+
+    @property
     def result_bits(self) -> int:
         """Width of the sum that leaves, bits."""
         if self.final_bits is not None:

@@ -2,7 +2,7 @@
 
 Three bounds, from cheap to sharp (docs/datapath.md, (9) to (10)): the magnitudes of the operands, the norms of a row
 and a column (Cauchy and Schwarz), and the norms of a group of steps around the sum so far, which
-`hwsim.datapath.step_kernels` checks as it goes.
+`hwsim.datapath.step_kernels` and `hwsim.datapath.amx_saturation` check as they go.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import numpy.typing as npt
 from quant.formats import IntArray, Overflow
 
 from .accumulator import Accumulator
-from .gemm import exact_product, magnitude, runs_on_bytes
+from .gemm import magnitude
 
 _SINGLE_UNIT = 2.0**-23
 _LONGEST_SINGLE_SUM = 1 << 20
 _SLACK = 2.0**-20
-_WIDEST_BLOCKS = 28
 
 
 def never_overflows(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator) -> bool:
@@ -58,54 +57,6 @@ def never_overflows(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: 
     )
 
 
-def certified_sums(lhs: IntArray, rhs: IntArray, start: IntArray, accumulator: Accumulator) -> IntArray | None:
-    """Sum block by block, and prove from the sums that no register left its range between them, equation (10).
-
-    Worth it only where products of bytes are several times as fast as steps.
-
-    Parameters
-    ----------
-    lhs : int [b, m, k]
-        Not empty.
-    rhs : int [b, k, n]
-        Not empty.
-    start : int [b, m, n]
-        Start of the registers.
-    accumulator
-        Its steps.
-
-    Returns
-    -------
-    register : int32 [b, m, n], or None
-        None if nothing is proven.
-    """
-    plain = accumulator.spill_steps is None and accumulator.tree_bits is None and not accumulator.dropped_bits
-    # Twice a register and a block must fit int32.
-    if not plain or accumulator.bits > _WIDEST_BLOCKS or not runs_on_bytes(lhs, rhs):
-        return None
-    lo, hi = accumulator.range
-    k = lhs.shape[2]
-    quarter = -(-k // 4)
-    squares = _squares(np.swapaxes(lhs, 1, 2), quarter), _squares(rhs, quarter)
-    for merged in (2, 1):
-        length = merged * quarter
-        # Sums are integers, so the bound's whole part bounds them too.
-        reach = int(_largest_product(*squares, merged))
-        if reach > hi:
-            continue
-        register = start.astype(np.int32)
-        for first in range(0, k, length):
-            cut = slice(first, first + length)
-            # Twice the middle of the prefixes: the register before and after the block.
-            middle = register.copy()
-            register += exact_product(lhs[:, :, cut], rhs[:, cut], register.dtype)
-            middle += register
-            if middle.max() + reach > 2 * hi or middle.min() - reach < 2 * lo:
-                return None
-        return register
-    return None
-
-
 def _holds(hi: int, start: int, lhs: IntArray, rhs: IntArray, length: int, reach: int) -> bool:
     """Tell whether a register holds `start` and every sum of up to `length` neighbouring products."""
     return start + reach <= hi or start + _largest_sum(lhs, rhs, length) <= hi
@@ -115,13 +66,7 @@ def _largest_sum(lhs: IntArray, rhs: IntArray, length: int) -> float:
     """Bound the sums of products in blocks of the reduction, and those of parts of a block, by Cauchy and Schwarz."""
     if not lhs.size or not rhs.size:
         return 0.0
-    return _largest_product(_squares(np.swapaxes(lhs, 1, 2), length), _squares(rhs, length))
-
-
-def _largest_product(lhs: npt.NDArray[np.float64], rhs: npt.NDArray[np.float64], merged: int = 1) -> float:
-    """Multiply the largest norms of a row and of a column, given squares of blocks, `merged` of them taken as one."""
-    firsts = np.arange(0, lhs.shape[1], merged)
-    longest = [np.add.reduceat(squares, firsts, axis=1).max(axis=2) for squares in (lhs, rhs)]
+    longest = [_squares(x, length).max(axis=2) for x in (np.swapaxes(lhs, 1, 2), rhs)]
     return float(np.sqrt(longest[0] * longest[1]).max())
 
 

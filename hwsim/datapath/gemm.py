@@ -6,8 +6,8 @@ while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**5
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from quant.formats import IntArray
 
-from .processors import usable_processors
+from .processors import run_all, usable_processors
 
 _SINGLE_LIMIT = 1 << 24
 _DOUBLE_LIMIT = 1 << 53
 _SHORTEST_SINGLE_BLOCK = 64
 _PIECE = 1 << 15
-_WORTH_A_SESSION = 1 << 27
+_WORTH_A_START = 1 << 32
 _WORTH_A_CALL = 1 << 21
 _WORTH_THREADS = 1 << 26
 
@@ -47,58 +47,73 @@ def exact_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArra
     -------
     product : dtype [b, m, n]
     """
-    if dtype == np.int32 and runs_on_bytes(lhs, rhs):
-        from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
+    product = byte_product(lhs, rhs) if dtype == np.int32 else None
+    if product is None:
+        return blas_product(lhs, rhs, dtype)
+    products = [product(a, b) for a, b in zip(lhs, rhs, strict=True)]
+    return products[0][np.newaxis] if len(products) == 1 else np.stack(products)
 
-        products = [onnx_gemm.product(a, b) for a, b in zip(lhs, rhs, strict=True)]
-        return products[0][np.newaxis] if len(products) == 1 else np.stack(products)
-    return blas_product(lhs, rhs, dtype)
+
+def byte_product(lhs: IntArray, rhs: IntArray) -> Callable[[IntArray, IntArray], IntArray] | None:
+    """Return what multiplies bytes faster than BLAS: matrix units, else onnxruntime; None if a product gains nothing.
+
+    Finding out what the processor has, and starting it, takes as long as many products; it is done once so much
+    work has been asked for that it would have paid.
+    """
+    macs = lhs.size * rhs.shape[2]
+    if lhs.dtype.itemsize > 1 or rhs.dtype.itemsize > 1 or macs < _WORTH_A_CALL * len(lhs):
+        return None
+    _asked[0] += macs
+    return _fastest() if _asked[0] >= _WORTH_A_START else None
 
 
-def runs_on_bytes(lhs: IntArray, rhs: IntArray) -> bool:
-    """Tell whether an int32 product is worth onnxruntime's kernels of bytes, and they are there and exact."""
-    macs = lhs[0].size * rhs.shape[2] if len(lhs) else 0
-    if lhs.dtype.itemsize > 1 or rhs.dtype.itemsize > 1 or macs < _WORTH_A_CALL:
-        return False
-    from . import onnx_gemm  # noqa: PLC0415 loads onnxruntime, if there is one
+def runs_on_units(lhs: IntArray, rhs: IntArray) -> bool:
+    """Tell whether a product is done by matrix units."""
+    from . import amx  # noqa: PLC0415
 
-    # Loading onnxruntime takes about a second, which a small product does not pay back.
-    return (onnx_gemm.is_started() or macs >= _WORTH_A_SESSION) and onnx_gemm.is_exact()
+    return byte_product(lhs, rhs) is amx.product
+
+
+_asked = [0]
+"""Products of bytes asked for so far."""
+
+
+@functools.cache
+def _fastest() -> Callable[[IntArray, IntArray], IntArray] | None:
+    from . import amx, onnx_gemm  # noqa: PLC0415 load LLVM, or onnxruntime, if there is one
+
+    if amx.is_exact():
+        return amx.product
+    return onnx_gemm.product if onnx_gemm.is_exact() else None
 
 
 def blas_product(lhs: IntArray, rhs: IntArray, dtype: np.dtype[Any]) -> IntArray:
     """Multiply as `exact_product` does, on numpy's BLAS alone."""
     batch, m, k = lhs.shape
     n = rhs.shape[2]
-    out = np.zeros((batch, m, n), dtype)
-    if not out.size or not k:
-        return out
+    if not m * n * k * batch:
+        return np.zeros((batch, m, n), dtype)
+    out = np.empty((batch, m, n), dtype)
     block, real = _blocking(k, magnitude(lhs) * magnitude(rhs))
     a, b = np.empty((m, block), real), np.empty((block, n), real)
     part = np.empty((m, n), real)
     # Float copies and integer sums are shared among processors; the product in between shares itself.
     threads = usable_processors() if m * n * k >= _WORTH_THREADS else 1
-    with ThreadPoolExecutor(threads) as pool:
-        for i in range(batch):
-            for start in range(0, k, block):
-                size = min(block, k - start)
-                _share(pool, threads, _copy, a[:, :size], lhs[i, :, start : start + size])
-                _share(pool, threads, _copy, b[:size], rhs[i, start : start + size])
-                np.matmul(a[:, :size], b[:size], out=part)
-                _share(pool, threads, _add_integers, out[i].reshape(-1), part.reshape(-1))
+    for i in range(batch):
+        for start in range(0, k, block):
+            size = min(block, k - start)
+            copies = [(a[:, :size], lhs[i, :, start : start + size]), (b[:size], rhs[i, start : start + size])]
+            run_all([task for pair in copies for task in _shares(np.copyto, pair, threads)], threads)
+            np.matmul(a[:, :size], b[:size], out=part)
+            take = _add_integers if start else _copy_integers
+            run_all(_shares(take, (out[i].reshape(-1), part.reshape(-1)), threads), threads)
     return out
 
 
-def _share(pool: ThreadPoolExecutor, threads: int, task: Callable[..., None], *arrays: npt.NDArray[Any]) -> None:
-    """Run a task on parts of arrays of one length, a part in each thread."""
-    if threads == 1:
-        task(*arrays)
-        return
-    list(pool.map(task, *(np.array_split(array, threads) for array in arrays)))
-
-
-def _copy(out: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
-    np.copyto(out, values)
+def _shares(task: Callable[..., None], arrays: tuple[npt.NDArray[Any], ...], threads: int) -> list[Callable[[], None]]:
+    """Cut a task on arrays of one length into parts."""
+    cut = zip(*(np.array_split(array, threads) for array in arrays), strict=True)
+    return [functools.partial(task, *part) for part in cut]
 
 
 def _blocking(k: int, largest: int) -> tuple[int, np.dtype[Any]]:
@@ -110,11 +125,20 @@ def _blocking(k: int, largest: int) -> tuple[int, np.dtype[Any]]:
     return -(-k // -(-k // block)), real
 
 
+def _copy_integers(out: IntArray, part: npt.NDArray[Any]) -> None:
+    """Convert sums held in floats, a piece that stays in cache at a time."""
+    for start in range(0, out.size, _PIECE):
+        out[start : start + _PIECE] = _integers(part[start : start + _PIECE], out.dtype)
+
+
 def _add_integers(out: IntArray, part: npt.NDArray[Any]) -> None:
     """Add sums held in floats, a piece that stays in cache at a time."""
     for start in range(0, out.size, _PIECE):
-        piece = part[start : start + _PIECE]
-        if out.dtype.itemsize < piece.dtype.itemsize:
-            # A float too large for int32 converts to anything; by way of int64 its low bits stay.
-            piece = piece.astype(np.int64)
-        out[start : start + _PIECE] += piece.astype(out.dtype)
+        out[start : start + _PIECE] += _integers(part[start : start + _PIECE], out.dtype)
+
+
+def _integers(piece: npt.NDArray[Any], dtype: np.dtype[Any]) -> IntArray:
+    if dtype.itemsize < piece.dtype.itemsize:
+        # A float too large for int32 converts to anything; by way of int64 its low bits stay.
+        piece = piece.astype(np.int64)
+    return piece.astype(dtype)

@@ -12,8 +12,8 @@ from quant.formats import IntArray, IntFormat, Overflow
 
 from . import steps
 from .accumulator import Accumulator
-from .certified import certified_sums, never_overflows
-from .gemm import exact_product, magnitude
+from .certified import never_overflows
+from .gemm import exact_product, magnitude, runs_on_units
 from .operands import Stacks, as_initial, as_integers, check_product_fits, stack
 from .walk import raise_first_overflow, walk
 
@@ -231,15 +231,18 @@ def _registers(job: _Job) -> IntArray:
     """Return the final registers before the final shift, [b, m, n]."""
     accumulator = job.accumulator
     lhs, rhs, start = job.stacks.lhs, job.stacks.rhs, job.start()
-    if never_overflows(lhs, rhs, start, accumulator):
+    if accumulator.overflow is not Overflow.WRAP and accumulator.is_plain and runs_on_units(lhs, rhs):
+        from . import amx_saturation  # noqa: PLC0415 loads LLVM
+
+        proven = amx_saturation.registers(lhs, rhs, start, accumulator)
+        if proven is not None:
+            return proven
+    elif never_overflows(lhs, rhs, start, accumulator):
         return _wrapped(job)
     from . import tiles  # noqa: PLC0415 LLVM is loaded when it is needed, not at import
 
     plan = None
     if lhs.size and rhs.size:
-        proven = certified_sums(lhs, rhs, start, accumulator)
-        if proven is not None:
-            return proven
         plan = tiles.choose(accumulator, magnitude(lhs) * magnitude(rhs), magnitude(start), lhs.shape[2])
     if plan is not None:
         register, hit = tiles.accumulate(lhs, rhs, start, accumulator, plan)

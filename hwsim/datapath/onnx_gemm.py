@@ -37,11 +37,6 @@ def is_exact() -> bool:
     return True
 
 
-def is_started() -> bool:
-    """Tell whether onnxruntime has been asked for before."""
-    return _session.cache_info().currsize > 0
-
-
 def product(lhs: npt.NDArray[Any], rhs: npt.NDArray[Any]) -> IntArray:
     """Multiply bytes modulo 2**32.
 

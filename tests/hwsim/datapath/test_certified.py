@@ -276,34 +276,3 @@ def test_bounds_rule_overflow_out_where_it_cannot_happen_and_nowhere_else(
     # Sums grow by 2000 a step, up to 20000.
     lhs, rhs = np.full((1, 3, 10), 50, np.int8), np.full((1, 10, 5), 40, np.int8)
     assert certified.never_overflows(lhs, rhs, np.zeros((1, 3, 5), np.int64), accumulator) is holds
-
-
-@pytest.mark.parametrize("over", [-2, -1, 0, 1])
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_block_sums_prove_what_holds_and_nothing_else(sign: int, over: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certified, "runs_on_bytes", lambda *_: True)
-    # Up by 64 and back within a block: the sums show nothing of it, the norms do.
-    lhs = np.array([[[sign] * 64 + [-sign] * 64] * 2], np.int8).reshape(1, 1, 256)
-    rhs = np.ones((1, 256, 3), np.int8)
-    accumulator = Accumulator(12, SATURATE)
-    rail = 2047 if sign > 0 else 2048
-    start = np.full((1, 1, 3), sign * (rail - 64 + over))
-    got = certified.certified_sums(lhs, rhs, start, accumulator)
-    # The norm of a block is 128: half of it is the way up.
-    assert (got is not None) == (over <= 0)
-    if got is not None:
-        np.testing.assert_array_equal(got, walk(lhs, rhs, start, accumulator).register)
-
-
-@pytest.mark.parametrize("bits", [18, 19, 20, 21, 22])
-def test_block_sums_agree_with_the_walk(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certified, "runs_on_bytes", lambda *_: True)
-    rng = np.random.default_rng(7)
-    lhs, rhs = normal(rng, (1, 7, 1001), 25), normal(rng, (1, 1001, 5), 25)
-    start = rng.integers(-1000, 1000, (1, 7, 5))
-    for overflow in (SATURATE, TRAP):
-        accumulator = Accumulator(bits, overflow)
-        got = certified.certified_sums(lhs, rhs, start, accumulator)
-        assert (got is not None) == (bits >= 19)
-        if got is not None:
-            np.testing.assert_array_equal(got, walk(lhs, rhs, start, accumulator).register)

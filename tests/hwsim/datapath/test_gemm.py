@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwsim.datapath import gemm, onnx_gemm
+from hwsim.datapath import amx, gemm, onnx_gemm
 from tests import reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -35,23 +35,39 @@ def test_onnxruntime_wraps_as_int32_does() -> None:
     assert onnx_gemm.product(lhs, rhs)[0, 0] == -(2**31)
 
 
-def test_large_products_are_exact_whatever_computes_them() -> None:
+def test_large_products_are_exact_whatever_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
     lhs, rhs = (
         rng.integers(-128, 128, (512, 1024)).astype(np.int8),
         rng.integers(-128, 128, (1024, 512)).astype(np.int8),
     )
-    assert lhs.shape[0] * lhs.shape[1] * rhs.shape[1] >= gemm._WORTH_A_SESSION
-    got = gemm.exact_product(lhs[np.newaxis], rhs[np.newaxis], np.dtype(np.int32))[0]
-    np.testing.assert_array_equal(got, lhs.astype(np.int64) @ rhs.astype(np.int64))
+    for asked in (0, gemm._WORTH_A_START):
+        monkeypatch.setattr(gemm, "_asked", [asked])
+        got = gemm.exact_product(lhs[np.newaxis], rhs[np.newaxis], np.dtype(np.int32))[0]
+        np.testing.assert_array_equal(got, lhs.astype(np.int64) @ rhs.astype(np.int64))
 
 
-def test_a_probe_that_fails_leaves_it_to_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_gemm, "is_exact", lambda: False)
-    monkeypatch.setattr(onnx_gemm, "product", lambda *_: pytest.fail("must not run"))
-    monkeypatch.setattr(gemm, "_WORTH_A_SESSION", 1)
-    lhs, rhs = np.full((1, 2, 3), -128, np.int8), np.full((1, 3, 2), -128, np.int8)
-    assert gemm.exact_product(lhs, rhs, np.dtype(np.int32)).tolist() == [[[49152] * 2] * 2]
+def test_probes_that_fail_leave_it_to_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    for engine in (amx, onnx_gemm):
+        monkeypatch.setattr(engine, "is_exact", lambda: False)
+        monkeypatch.setattr(engine, "product", lambda *_: pytest.fail("must not run"))
+    monkeypatch.setattr(gemm, "_asked", [gemm._WORTH_A_START])
+    gemm._fastest.cache_clear()
+    lhs, rhs = np.full((1, 256, 256), -128, np.int8), np.full((1, 256, 256), -128, np.int8)
+    got = gemm.exact_product(lhs, rhs, np.dtype(np.int32))
+    gemm._fastest.cache_clear()
+    assert (got == 256 << 14).all()
+
+
+def test_onnxruntime_is_used_where_there_are_no_matrix_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    if not onnx_gemm.is_exact():
+        pytest.skip("this processor saturates pairs of products")
+    monkeypatch.setattr(amx, "is_exact", lambda: False)
+    monkeypatch.setattr(gemm, "_asked", [gemm._WORTH_A_START])
+    gemm._fastest.cache_clear()
+    assert gemm._fastest() is onnx_gemm.product
+    gemm._fastest.cache_clear()
 
 
 def test_the_probe_notices_saturating_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
