@@ -8,14 +8,14 @@ zero_point) * scale``.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import TILE, Shape, block_extrema, block_shape, parts, spread, tile_of, tiles
+from .blocks import TILE, Shape, as_matrix, block_extrema, block_shape, parts, scale_shape, spread, tile_of, tiles
+from .extremes import extrema, is_large
 from .formats import FP32, FloatArray, FloatFormat, IntArray, IntFormat, Rounding
 from .inputs import as_layout, check_finite, check_tensor
 from .layout import ScaleLayout
@@ -37,12 +37,6 @@ from .scales import (
 from .thresholds import RangeMethod, block_range
 
 __all__ = ["QTensor", "dequantize", "fake_quantize", "quantize"]
-
-LARGE = 1 << 23
-"""Elements from which compiled passes pay for loading numba."""
-
-SOME = 1 << 16
-"""Elements from which they pay once it is there."""
 
 
 def quantize(
@@ -170,12 +164,7 @@ def _bounds(
     x: Float32, cell: Shape, chosen: RangeMethod | Range, percentile: float, fmt: IntFormat, symmetric: bool
 ) -> Range:
     """Range of each cell, by a method or as given."""
-    if _is_large_matrix(x) and (isinstance(chosen, Range) or chosen == "minmax"):
-        from .kernels import matrix_reach  # noqa: PLC0415  numba only where it pays
-
-        lo, hi = matrix_reach(x, cell)  # a range with 0 gives the same scales and zero points
-    else:
-        lo, hi = block_extrema(x, cell)
+    lo, hi = extrema(x, cell)
     check_finite(lo, hi)
     if not isinstance(chosen, Range):
         return block_range(x, cell, Range(lo, hi), chosen, fmt, symmetric, percentile)
@@ -263,10 +252,6 @@ def _fitted(name: str, array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any
         raise ValueError(msg) from None
 
 
-def _is_large_matrix(x: Float32) -> bool:
-    return x.ndim == 2 and x.size >= (SOME if "numba" in sys.modules else LARGE) and x.flags.c_contiguous
-
-
 def _apply(
     x: Float32,
     cell: Shape,
@@ -277,13 +262,10 @@ def _apply(
     checked: bool,
 ) -> tuple[IntArray, int]:
     """Codes of `x`, and how many values were outside the format; finite as `checked`, or checked here."""
-    if rounding is Rounding.HALF_EVEN and fmt.bits <= 22 and _is_large_matrix(x):
-        from .kernels import quantize_matrix  # noqa: PLC0415  numba only where it pays
-
-        codes, saturated = quantize_matrix(x, cell, scale, zero, fmt)
-        if saturated < 0:
-            check_finite(x.min(), x.max())
-        return codes, saturated
+    if rounding is Rounding.HALF_EVEN and fmt.bits <= 22 and is_large(x.size):
+        compiled = _apply_compiled(x, cell, scale, zero, fmt)
+        if compiled is not None:
+            return compiled
     if not checked:
         check_finite(*block_extrema(x, x.shape))
     codes = np.empty(x.shape, fmt.dtype)
@@ -311,6 +293,24 @@ def _apply(
                 quotient += tile_of(index, shift)
             saturated += _store(quotient, fmt, out[index])
     return codes, saturated
+
+
+def _apply_compiled(
+    x: Float32, cell: Shape, scale: Float32, zero: IntArray | None, fmt: IntFormat
+) -> tuple[IntArray, int] | None:
+    """Do what `_apply` does in one compiled pass, finite or not; None if `x` is no matrix to it."""
+    found = as_matrix(x, cell)
+    if found is None:
+        return None
+    from .kernels import quantize_matrix  # noqa: PLC0415  numba only where it pays
+
+    matrix, block = found
+    blocks = scale_shape(block, matrix.shape)
+    shift = None if zero is None else zero.reshape(blocks)
+    codes, saturated = quantize_matrix(matrix, block, scale.reshape(blocks), shift, fmt)
+    if saturated < 0:
+        check_finite(x.min(), x.max())
+    return codes.reshape(x.shape), saturated
 
 
 def _store(rounded: FloatArray, fmt: IntFormat, out: IntArray) -> int:

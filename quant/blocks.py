@@ -122,6 +122,23 @@ def _reduce_tile(ufunc: np.ufunc, tile: npt.NDArray[_T]) -> npt.NDArray[_T]:
     return reduced
 
 
+def as_matrix(x: npt.NDArray[_T], block: Shape) -> tuple[npt.NDArray[_T], Shape] | None:
+    """View a C-contiguous array as a matrix whose blocks, in C order, are those of the array.
+
+    Returns
+    -------
+    matrix, block
+        None where the blocks are no rectangles of any such matrix: one beyond the first axis and another one are cut.
+    """
+    cut = [axis for axis, (n, b) in enumerate(zip(x.shape, block, strict=True)) if b < n]
+    at = max(cut, default=x.ndim - 1) or min(1, x.ndim - 1)
+    if not x.flags.c_contiguous or not x.ndim or not set(cut) <= {0, at}:
+        return None
+    matrix = x.reshape(math.prod(x.shape[:at]), -1)
+    height = block[0] * math.prod(x.shape[1:at]) if at else 1
+    return matrix, (height, block[at] * math.prod(x.shape[at + 1 :]))
+
+
 def block_reduce(ufunc: np.ufunc, x: npt.NDArray[_T], block: Shape) -> npt.NDArray[_T]:
     """Reduce each block by a binary ufunc: ``np.maximum``, ``np.add``."""
     out = np.empty(scale_shape(block, x.shape), x.dtype)

@@ -6,15 +6,15 @@ on the order of the batches nor on how they are cut or merged.
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import TILE, Shape, block_extrema, block_rows, scale_shape
+from .blocks import TILE, Shape, as_matrix, block_rows, scale_shape
+from .extremes import extrema, is_large
 from .formats import IntFormat
 from .inputs import as_layout, check_finite, check_tensor
 from .layout import ScaleLayout
@@ -23,12 +23,10 @@ from .thresholds import Float64, check_percentile, count_bins, least_divergence_
 
 ObserverMethod = Literal["minmax", "percentile", "mse", "entropy", "moving_average"]
 METHODS = ("minmax", "percentile", "mse", "entropy", "moving_average")
+Counts = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
-LARGE = 1 << 23
-"""Values of a stream from which compiled counting pays for loading numba."""
-
-TOGETHER = 16
-"""Blocks counted at once: neighbouring columns lie in one cache line, and their counts in a cache."""
+MANY = 1 << 31
+"""Values of a stream from which counts need 64 bits."""
 
 LEAST_EXPONENT = -100
 """A histogram spans at least ``2**-100`` each side, so that bins over widths are float32."""
@@ -63,7 +61,7 @@ class Observer(ABC):
         """
         x = check_tensor(batch)
         block = cell_shape((as_layout(self._layout, self._axes, x.ndim),), x.shape)
-        lo, hi = block_extrema(x, block)
+        lo, hi = extrema(x, block)
         check_finite(lo, hi)
         self._check_shape(scale_shape(block, x.shape))
         self._see(x, block, lo, hi)
@@ -214,7 +212,7 @@ class HistogramObserver(Observer):
     format, symmetric
         Codes that ``mse`` and ``entropy`` assume.
     bins : power of two
-        Number of bins of a block; memory is 8 bytes each.
+        Number of bins of a block; memory is 4 bytes each, after 2**31 values 8.
     """
 
     def __init__(
@@ -241,7 +239,7 @@ class HistogramObserver(Observer):
         self.format = IntFormat.parse(format) if isinstance(format, str) else format
         self.symmetric = symmetric
         self.bins = bins
-        self._counts: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._counts: Counts = np.empty(0, np.int32)
         self._exponent: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._extremes = MinMaxObserver(layout, axes)
 
@@ -253,24 +251,23 @@ class HistogramObserver(Observer):
             self._start(counts)
         _, exponent = np.frexp(np.maximum(-lo, hi))  # magnitudes are below 2**exponent
         self._widen(exponent.astype(np.int64))
-        add = self._counter(x.size)
+        self._make_room(x.size)
+        scale = np.ldexp(np.float32(self.bins // 2), -self._exponent).astype(np.float32)
+        matrix = as_matrix(x, block) if is_large(self.values + x.size) else None
+        if matrix is not None:
+            from .kernels import count_matrix  # noqa: PLC0415  numba only where it pays
+
+            values, (height, width) = matrix
+            across = -(-values.shape[1] // width)
+            count_matrix(values, height, width, scale.reshape(-1, across), self._counts.reshape(-1, across, self.bins))
+            return
         for blocks, shape, rows in block_rows(x, block):
-            scale = np.ldexp(np.float32(self.bins // 2), -self._exponent[blocks]).astype(np.float32)
-            held = self._counts[blocks].reshape(-1, self.bins)  # the observer's own where blocks are all alike
-            for top in range(0, rows.shape[0], TOGETHER):
-                some = slice(top, top + TOGETHER)
-                add(np.ascontiguousarray(rows[some]), scale.reshape(-1, 1)[some], held[some])
-            if not np.may_share_memory(held, self._counts):
-                self._counts[blocks] = held.reshape(*shape, self.bins)
+            self._counts[blocks] += _count(rows, scale[blocks].reshape(-1, 1), self.bins).reshape(*shape, self.bins)
 
-    def _counter(self, size: int) -> Callable[[Float32, Float32, npt.NDArray[np.int64]], None]:
-        """Compiled counting, once a stream is long enough to load numba for it."""
-        if "numba" not in sys.modules and self.values + size < LARGE:
-            return _count
-        from .kernels import count_rows  # noqa: PLC0415  numba only where it pays
-
-        compiled: Callable[[Float32, Float32, npt.NDArray[np.int64]], None] = count_rows
-        return compiled
+    def _make_room(self, values: int) -> None:
+        """Widen the counts before any of them could overflow."""
+        if self.values + values >= MANY:
+            self._counts = self._counts.astype(np.int64, copy=False)
 
     def _merge(self, later: Self, first: bool) -> None:
         if self.bins != later.bins:
@@ -283,10 +280,11 @@ class HistogramObserver(Observer):
         other = HistogramObserver(bins=self.bins)
         other._counts, other._exponent = later._counts.copy(), later._exponent.copy()
         other._widen(self._exponent)
+        self._make_room(later.values)
         self._counts += other._counts
 
     def _start(self, shape: Shape) -> None:
-        self._counts = np.zeros((*shape, self.bins), np.int64)
+        self._counts = np.zeros((*shape, self.bins), np.int32)
         self._exponent = np.full(shape, LEAST_EXPONENT, np.int64)
 
     def _widen(self, exponent: npt.NDArray[np.int64]) -> None:
@@ -297,7 +295,7 @@ class HistogramObserver(Observer):
                 self._exponent = np.maximum(self._exponent, exponent)
                 return
             pairs = self._counts[narrow].reshape(-1, self.bins // 2, 2).sum(axis=2)
-            merged = np.zeros((pairs.shape[0], self.bins), np.int64)
+            merged = np.zeros((pairs.shape[0], self.bins), self._counts.dtype)
             merged[:, quarter : 3 * quarter] = pairs
             self._counts[narrow] = merged
             self._exponent = self._exponent + narrow
@@ -325,9 +323,9 @@ class HistogramObserver(Observer):
         return Range(chosen.lo.reshape(shape), chosen.hi.reshape(shape))
 
 
-def _count(rows: Float32, scale: Float32, counts: npt.NDArray[np.int64]) -> None:
+def _count(rows: Float32, scale: Float32, bins: int) -> npt.NDArray[np.int64]:
     """Count ``floor(rows * scale) + bins / 2`` in each row; exact, as the scales are powers of two."""
-    bins = counts.shape[1]
+    counts = np.zeros((rows.shape[0], bins), np.int64)
     # Some rows at once where they are short, but not so many that their counts leave the cache.
     height = max(1, min(TILE // rows.shape[1], TILE // bins))
     for top in range(0, rows.shape[0], height):
@@ -337,6 +335,7 @@ def _count(rows: Float32, scale: Float32, counts: npt.NDArray[np.int64]) -> None
             np.floor(tile, out=tile)
             tile += np.float32(bins // 2)
             counts[some] += count_bins(tile.astype(np.intp), bins)
+    return counts
 
 
 def _quantile(counts: Float64, edges: Float64, width: Float64, part: float) -> Float64:
