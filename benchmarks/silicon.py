@@ -39,10 +39,11 @@ def tpu_v1() -> list[Row]:
     buffers = parts["activation"] + parts["weight"] + parts["output"]
     compute = parts["array"] + parts["vector"]
     machine = result.accelerator
+    spent = totals["mac_pj"] + totals["pipeline_pj"]
     increment = (TPU_V1["busy_w"] - TPU_V1["idle_w"]) / (machine.elements * machine.clock_mhz * 1e6) * 1e12
     return [
         _row("TPUv1 peak, TOPS", 2e-6 * machine.elements * machine.clock_mhz, TPU_V1["peak_tops"], source),
-        _row("TPUv1 busy less idle power, pJ per MAC", totals["mac_pj"] / totals["macs"], increment, source),
+        _row("TPUv1 busy less idle power, pJ per MAC", spent / totals["macs"], increment, source),
         _row("TPUv1 data buffers, mm2", buffers, TPU_V1["buffers"] * TPU_V1["die_mm2"], source),
         _row("TPUv1 compute, mm2", compute, TPU_V1["compute"] * TPU_V1["die_mm2"], source),
         _row("TPUv1 buffers over compute", buffers / compute, TPU_V1["buffers"] / TPU_V1["compute"], source),
@@ -76,7 +77,7 @@ def simba() -> list[Row]:
     result = hwsim.simulate(workloads.gemm(256, 64, 64), "w8a8-static", machine, numerics=False)
     totals = result.totals()
     ops = 2 * totals["macs"]
-    array = totals["mac_pj"] + totals["clock_pj"]
+    array = totals["mac_pj"] + totals["pipeline_pj"] + totals["clock_pj"]
     return [
         _row("Simba PE, array alone, pJ per operation", array / ops, SIMBA_PJ_PER_OP, "Shao 2019"),
         _row("Simba PE with its buffers", (array + totals["sram_pj"]) / ops, SIMBA_PJ_PER_OP, "Shao 2019"),

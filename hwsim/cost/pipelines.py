@@ -1,7 +1,8 @@
 """Pipeline registers of units whose path is longer than a clock period.
 
 A unit takes one operation each cycle whatever its delay: registers cut its path into stages of a period. Between two
-stages stand as many flip-flops as wires cross there, on average over the path (`Cost.cut_bits`).
+stages stand as many flip-flops as wires cross there, on average over the path (`Cost.cut_bits`); where a sum begins
+with a stage, as many as its addend has bits.
 
 A sum that stays in its unit feeds back to its own adder. Where that loop is longer than a period, its adder is cut too
 and several sums take turns in it, each of every second (third, ...) product; they are added up at the end, for which
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim.technology.pipelining import stages_of
+from hwsim.timing.numbers import where
 
 if TYPE_CHECKING:
     from hwsim.cost.pricing import Number
@@ -71,7 +73,12 @@ class Pipeline:
         stages = stages_of(unit.delay_ns - own, period_ns, register_ns)
         turns = stages_of(unit.loop_ns - own, period_ns, register_ns)
         before, inside = _whole(unit.cut_bits), _whole(unit.loop_cut_bits)
-        bits = (stages - turns) * before + (turns - 1) * inside if inside else (stages - 1) * before
+        bits: Number = (stages - 1) * before
+        if inside:
+            # Where the loop has its stages to itself, the last cut before it is at its entrance.
+            ahead = stages_of(unit.delay_ns - unit.loop_ns, period_ns, register_ns) + turns <= stages
+            saved = where(ahead, before - _whole(unit.join_bits), 0)
+            bits = (stages - turns) * before - saved + (turns - 1) * inside
         return cls(stages, 1 if passes else turns, bits, 0 if passes else (turns - 1) * _whole(unit.loop_bits))
 
 

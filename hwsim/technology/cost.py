@@ -9,7 +9,7 @@ import numpy as np
 
 Number = Any  # float, or float64 array that broadcasts over design points
 
-_COUNTED = ("gate_equivalents", "cut_bits", "loop_cut_bits", "loop_bits")
+_COUNTED = ("gate_equivalents", "cut_bits", "loop_cut_bits", "join_bits", "loop_bits")
 _SCALED = ("area_um2", "low_um2", "high_um2", "energy_pj", "low_pj", "high_pj", "idle_pj", "leakage_uw")
 
 
@@ -71,8 +71,8 @@ class Cost:
     cut_bits, loop_cut_bits : bits
         Wires that a cut of the path before the loop, and of the loop, crosses on average: flip-flops of one pipeline
         stage.
-    loop_bits : bits
-        What the loop feeds back.
+    join_bits, loop_bits : bits
+        Wires from the path before the loop into it, and what it feeds back.
 
     Notes
     -----
@@ -97,6 +97,7 @@ class Cost:
     loop_ns: Number = 0.0
     cut_bits: Number = 0.0
     loop_cut_bits: Number = 0.0
+    join_bits: Number = 0.0
     loop_bits: Number = 0.0
 
     @property

@@ -107,7 +107,9 @@ class Lookups(Converters):
         accumulator_bits : 8..64
             Width of the sum.
         """
-        return self.codebook(prototypes, table_bits).then(self.accumulator(accumulator_bits))
+        return (
+            self.codebook(prototypes, table_bits).then(self.accumulator(accumulator_bits)).replace(join_bits=table_bits)
+        )
 
     def _constants(self, bits: Number) -> Cost:
         """Flip-flops with an enable that keep their values: area and leakage, no energy."""

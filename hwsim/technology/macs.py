@@ -66,7 +66,7 @@ class Macs(Primitives):
         b = checked_widths("rhs_bits", rhs_bits, *OPERAND_BITS)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         product = self.multiplier(a, b)
-        cost = product.then(self._summing(self._accumulation(a, b, c), c, saturate))
+        cost = product.then(self._summing(self._accumulation(a, b, c), c, saturate)).replace(join_bits=a + b)
         if activity == "uniform":
             return cost
         low, mean, high = self.library.activity(activity)
@@ -133,9 +133,8 @@ class Macs(Primitives):
         s = checked_widths("max_shift", max_shift, 1, 15)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         # The addend moves as the product of an a-bit and an s-bit operand does.
-        return self.shift_multiplier(a, s).then(
-            self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate)
-        )
+        summing = self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate)
+        return self.shift_multiplier(a, s).then(summing).replace(join_bits=a + s)
 
     @cached
     def shift_multiplier(self, lhs_bits: Number, max_shift: Number) -> Cost:
@@ -152,7 +151,8 @@ class Macs(Primitives):
         unit = self._multiplexers(
             self.library.law("ternary_multiplier", "area_um2")(a), delay=self.library.law("shifter", "delay_ns")(1, 2)
         )
-        return unit.replace(cut_bits=a + 2).then(self._summing(self._accumulation(a, 2, c), c))
+        unit = unit.replace(cut_bits=a + 2)
+        return unit.then(self._summing(self._accumulation(a, 2, c), c)).replace(join_bits=a + 1)
 
     @cached
     def dot_product(
@@ -167,7 +167,8 @@ class Macs(Primitives):
         b = checked_widths("rhs_bits", rhs_bits, *OPERAND_BITS)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         cost = self._tree(self.multiplier(a, b).times(n), n, a + b)
-        return cost.then(self._summing(self._accumulation(a, b, c), c, saturate))
+        cost = cost.then(self._summing(self._accumulation(a, b, c), c, saturate))
+        return cost.replace(join_bits=_plain(a + b + np.ceil(np.log2(n))))
 
     @cached
     def shift_dot_product(
@@ -179,7 +180,8 @@ class Macs(Primitives):
         s = checked_widths("max_shift", max_shift, 1, 15)
         c = checked_widths("accumulator_bits", accumulator_bits, *ACCUMULATOR_BITS)
         cost = self._tree(self.shift_multiplier(a, s).times(n), n, a + s)
-        return cost.then(self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate))
+        cost = cost.then(self._summing(self._accumulation(a, _plain(np.maximum(s, 2)), c), c, saturate))
+        return cost.replace(join_bits=_plain(a + s + np.ceil(np.log2(n))))
 
     @cached
     def float_dot_product(self, depth: Number, fmt: Any, accumulate: Any = "fp32") -> Cost:
@@ -195,7 +197,8 @@ class Macs(Primitives):
             delay_ns=None if adder.delay_ns is None else levels * adder.delay_ns,
             cut_bits=adder.cut_bits * (n - 1) / np.maximum(levels, 1),  # levels halve: the mean over them
         )
-        return self.float_mul(fmt).times(n).then(tree).then(self._float_sum(total))
+        cost = self.float_mul(fmt).times(n).then(tree).then(self._float_sum(total))
+        return cost.replace(join_bits=FORMAT_BITS[total])
 
     @cached
     def float_mac(self, fmt: Any, accumulate: Any = "fp32") -> Cost:
@@ -209,7 +212,7 @@ class Macs(Primitives):
             Accumulator: ``fp32``, ``fp16`` or ``bf16``.
         """
         total = float_format(accumulate)
-        return self.float_mul(fmt).then(self._float_sum(total))
+        return self.float_mul(fmt).then(self._float_sum(total)).replace(join_bits=FORMAT_BITS[total])
 
     # ---- processing elements ----
 

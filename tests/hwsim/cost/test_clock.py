@@ -93,7 +93,11 @@ def test_flip_flops_of_a_pipelined_float_mac_by_hand() -> None:
     assert Pipeline.of(unit, 4.0, TECHNOLOGY) == Pipeline(3, 2, 106 + math.ceil(adder), 32)
     assert Pipeline.of(unit, 4.0, TECHNOLOGY, passes=True) == Pipeline(3, 1, 106 + math.ceil(adder), 0)
     assert Pipeline.of(unit, 10.0, TECHNOLOGY) == Pipeline(1, 1, 0, 0)
-    assert Pipeline.of(unit, 6.0, TECHNOLOGY) == Pipeline(2, 1, 106, 0)
+    assert Pipeline.of(unit, 6.0, TECHNOLOGY) == Pipeline(2, 1, 32, 0), "product and sum have a stage each"
+    # 1.1024 ns of multiplier, 1.1250 of adder: 16 bits of product between them, or 32 wires within the array
+    integers = TECHNOLOGY.integer_mac(8, 8, 32)
+    assert Pipeline.of(integers, 1.25, TECHNOLOGY) == Pipeline(2, 1, 16, 0)
+    assert Pipeline.of(integers, 0.8, TECHNOLOGY).turns == 2
     unknown = TECHNOLOGY.float_mul("fp32").replace(delay_ns=None)
     assert Pipeline.of(unknown, 0.1, TECHNOLOGY) == Pipeline(1, 1, 0, 0)
 
