@@ -205,3 +205,14 @@ def test_a_trap_tells_the_first_overflow(monkeypatch: pytest.MonkeyPatch) -> Non
     rhs[:, 9] = 127
     with pytest.raises(ArithmeticError, match=r"at step 32 of output \(5, 9\)"):
         matmul(lhs, rhs, Accumulator(20, TRAP))
+
+
+def test_a_start_takes_room() -> None:
+    lhs, rhs = np.zeros((1, 8, 64), np.int8), np.ones((1, 64, 2), np.int8)
+    lhs[0, 3] = 1
+    start = np.zeros((1, 8, 2), np.int64)
+    start[0, 3] = 1990, 1980
+    got = registers(lhs, rhs, Accumulator(12, SATURATE), start)
+    assert got is not None
+    assert got[0, 3].tolist() == [2047, 2044]
+    assert not got[0, :3].any()
