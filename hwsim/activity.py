@@ -2,7 +2,8 @@
 
 By default every product costs what fresh random operands cost. Real operands move less: activations are small or
 zero, weights repeat. `measure` counts the toggles of operand registers, products and sums on a few tiles of the actual
-integers, and `hwsim.technology.toggles` turns them into energy.
+integers, and `hwsim.technology.toggles` turns them into energy, each part and each register by its own: where an
+operand is held, the other one, the product and the sum that passes; and what is held while it is loaded.
 
 Limits: float and look-up units keep the default, as nobody simulated them with other operands; an element of depth
 above 1 is counted as if its products came one after another; buffers, DRAM and vector unit keep the default; control
@@ -19,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.cost import DataActivity, energy
-from hwsim.cost.pricing import BANDS
+from hwsim.cost.elements import Element
+from hwsim.cost.pricing import BANDS, price
 from hwsim.datapath import measure_activity
 from hwsim.execution import array_operands, prepare
+from hwsim.plan import Component
 from hwsim.technology import toggles
 from quant import IntFormat
 
@@ -49,7 +52,7 @@ class LayerActivity:
     zero_share
         Products with a zero operand among them.
     data
-        Energy that depends on data, relative to fresh random operands.
+        Energy that depends on data, relative to fresh random operands and a sum that stays.
     """
 
     counted_share: float
@@ -84,9 +87,11 @@ def measure(
     if array.dataflow == "input_stationary":  # the same array with the sides swapped
         first, second, forms = rhs.swapaxes(-1, -2), lhs.swapaxes(-1, -2), forms[::-1]
     holds = array.dataflow != "output_stationary"
-    counts = np.zeros(6)
+    counts, loaded, pairs = np.zeros(6), 0, 0
     for b in _spread(len(first), _MATRICES):
         x, y = _tiles(first[b], second[b], array.rows, array.columns, holds=holds)
+        flips, passed = _passing_toggles(y, _register_bits(plan, array.dataflow)[1])
+        loaded, pairs = loaded + flips, pairs + passed
         found = measure_activity(
             x,
             y,
@@ -108,16 +113,45 @@ def measure(
     macs, zeros, x_toggles, y_toggles, product, total = counts
     random = toggles.reference(a_bits, b_bits, mac.accumulator_bits, "shift" if shifts else "multiply")
     counted = toggles.Toggles(product / macs, total / macs)
-    share = toggles.data_activity(technology.library.name, counted, random, held=holds)
-    # Half of the bits of a fresh random register toggle, and a code of shifts is taken so. An operand that is held
-    # moves when it is loaded, which is priced as random.
+    parts = _parts(plan, accelerator, technology)
+    share = parts.activity(counted, random)
+    if holds:
+        share = parts.passing_activity(counted, random, toggles.fading(technology.library.name))
+    # Half of the bits of a fresh random register toggle, and a code of shifts is taken so.
     first_half, second_half = (bits / 2 for bits in _register_bits(plan, array.dataflow))
     swapped = array.dataflow == "input_stationary"
     moved, of = first_half if shifts and swapped else x_toggles / macs, first_half
     if not holds:
         moved, of = moved + (second_half if shifts else y_toggles / macs), of + second_half
-    registers = moved / of
-    return LayerActivity(float(macs / mac.macs), float(zeros / macs), DataActivity(float(share), float(registers)))
+    loads = loaded / pairs / second_half if pairs and not (shifts and not swapped) else 1.0
+    data = DataActivity(float(share), float(moved / of), float(loads))
+    return LayerActivity(float(macs / mac.macs), float(zeros / macs), data)
+
+
+def _parts(plan: Plan, accelerator: Accelerator, technology: Technology) -> toggles.Parts:
+    """Energy of the unit that depends on data, of one product at a time, as the technology prices it."""
+    mac = plan.mac
+    unit = price(technology, mac.component)
+    product = price(technology, Element.of(mac, accelerator.array).product)
+    adder, register = (price(technology, Component(kind, (mac.accumulator_bits,))) for kind in ("adder", "register"))
+    return toggles.Parts(
+        product_pj=float(product.energy_pj),
+        whole_pj=float(unit.energy_pj - unit.idle_pj),
+        adder_pj=float(adder.energy_pj + register.energy_pj - register.idle_pj),
+        sum_bits=mac.accumulator_bits,
+    )
+
+
+def _passing_toggles(held: npt.NDArray[Any], bits: int) -> tuple[int, int]:
+    """Toggles of a register that the held values of a column pass one after the other, and how often it takes one.
+
+    Parameters
+    ----------
+    held : int [k, n]
+        Values of each column in the order of the reduction.
+    """
+    changed = (held[1:].astype(np.int64) ^ held[:-1]) & ((1 << bits) - 1)
+    return int(np.bitwise_count(changed).sum()), changed.size
 
 
 def _bits(plan: Plan) -> tuple[int, int]:

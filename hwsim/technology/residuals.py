@@ -187,8 +187,8 @@ def toggle_law() -> Table:
             errors = [law - measured for measured, law in mine]
             middle = [f"{sum(values) / len(mine):.3f}" for values in zip(*mine, strict=True)]
             span = f"{min(errors):+.2f} to {max(errors):+.2f}"
-            found.append((name, f"{toggles.product_weight(name):.3f}", activity, *middle, span))
-    return ("library", "weight of the product", "stimulus", "simulated", "law", "error"), found
+            found.append((name, activity, *middle, span))
+    return ("library", "stimulus", "simulated", "law", "error"), found
 
 
 def peers() -> Table:

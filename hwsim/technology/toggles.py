@@ -1,15 +1,17 @@
-r"""From toggling bits to energy: a law over the stimuli that the array MACs were simulated with.
+r"""From toggling bits to energy: every part of a multiply-accumulate by its own toggles.
 
-Each MAC was simulated with five kinds of operands. The same kinds, drawn again here, give the toggles per cycle of its
-product and of its sum; energy follows them:
+A multiplier takes energy as its product toggles, an adder with its register as their sum does:
 
-.. math:: E / E_{random} = w \, t_{product} + (1 - w) \, t_{sum}
+.. math:: E = E_{product} \, t_{product} + E_{sum} \, t_{sum}
 
-with toggles relative to those of fresh random operands, so that 1 is returned for these and 0 where nothing moves. One
-weight a library is fitted; ``python -m hwsim.technology.residuals toggles`` shows how it meets the simulated rows.
+with toggles relative to those of fresh random operands, for which the parts of an array MAC are known: its multiplier,
+and what the simulated MACs leave to the sum. Nothing is fitted; each MAC was simulated with five kinds of operands,
+drawn again here, and ``python -m hwsim.technology.residuals toggles`` shows how the law meets them.
 
-Where an operand is held in the element, sums of different results pass, whose sign bits toggle far more than those of
-any simulated accumulator but cost little. There energy follows the product alone, through the rows with a held operand.
+Where an operand is held in the element, sums of different results pass. Their adder and register take what those of
+any random bits would for as many toggles; what the simulated MACs take beyond that are glitches of the product, and
+stay with it. A multiplier with a held operand has fewer glitches than its toggles say: `fading`, the mean over a
+library's rows with a held operand.
 """
 
 from __future__ import annotations
@@ -105,20 +107,66 @@ def relative(counted: Toggles, random: Toggles) -> tuple[float, float]:
     return counted.product / random.product, counted.accumulator / random.accumulator
 
 
-def _rows(library: Library) -> Iterator[tuple[str, str, float, float, float]]:
-    """Design, stimulus, relative toggles of product and sum, and relative energy of every simulated array MAC."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Energy of a multiply-accumulate unit that depends on data, in pJ.
+
+    Parameters
+    ----------
+    product_pj
+        Of the multiplier, or what forms the product, with fresh random operands.
+    whole_pj
+        Of all of it, with fresh random operands and a sum that stays.
+    adder_pj, sum_bits
+        Adder and register of the sum, of so many bits, if all of them were random.
+    """
+
+    product_pj: float
+    whole_pj: float
+    adder_pj: float
+    sum_bits: int
+
+    def activity(self, counted: Toggles, random: Toggles) -> float:
+        """Energy relative to fresh random operands where the sum stays.
+
+        Parameters
+        ----------
+        counted, random
+            Toggles of the actual operands, and of fresh random ones.
+        """
+        product, total = relative(counted, random)
+        share = self.product_pj / self.whole_pj
+        return share * product + (1 - share) * total
+
+    def passing_activity(self, counted: Toggles, random: Toggles, fading: float) -> float:
+        """Energy, relative to the same as `activity`, where an operand is held and sums pass."""
+        product = max(self.product_pj, self.whole_pj - self._sum_pj(random))
+        spent = fading * product * counted.product / random.product + self._sum_pj(counted)
+        return spent / self.whole_pj
+
+    def _sum_pj(self, toggled: Toggles) -> float:
+        """Adder and register: half of random bits toggle."""
+        return self.adder_pj * toggled.accumulator / (self.sum_bits / 2)
+
+
+def _simulated(library: Library) -> Iterator[tuple[str, str, Parts, Toggles, Toggles, float]]:
+    """Design, stimulus, parts, toggles drawn and random, and energy of every simulated array MAC, in pJ."""
     base = {s.widths: s.value for s in library.mac_samples()}
+    law = library.law
     for stimulus in ACTIVITIES:
         for sample in library.mac_samples(stimulus):
             a, b, c = (int(width) for width in sample.widths)
+            clock = library.clock_pj_per_bit * c
+            adder = float(law("adder", "energy_pj")(c)) + float(law("register", "energy_pj")(c)) - clock
+            product = float(law("multiplier", "energy_pj", "array")(a, b))
             lhs, rhs = operands(stimulus, (a, b))
-            product, total = relative(toggles(lhs, rhs, a + b, c), reference(a, b, c))
-            yield sample.design, stimulus, product, total, sample.value / base[sample.widths]
+            parts = Parts(product, base[sample.widths], adder, c)
+            yield sample.design, stimulus, parts, toggles(lhs, rhs, a + b, c), reference(a, b, c), sample.value
 
 
 @functools.cache
-def product_weight(name: str) -> float:
-    """Share of a library's MAC energy that follows the product's toggles, in 0..1; the rest follows the sum's.
+def residuals(name: str) -> list[tuple[str, str, float, float]]:
+    """Design, stimulus, simulated energy relative to random operands, and what the law says.
 
     Raises
     ------
@@ -127,43 +175,21 @@ def product_weight(name: str) -> float:
     """
     library = Library.load(name)
     _ = library.mac_law  # raises where nothing was simulated
-    rows = np.array([row[2:] for row in _rows(library)])
-    product, total, energy = rows.T
-    # Least squares of w (product - total) = energy - total.
-    weight = float((product - total) @ (energy - total) / ((product - total) @ (product - total)))
-    return min(1.0, max(0.0, weight))
-
-
-def residuals(name: str) -> list[tuple[str, str, float, float]]:
-    """Design, stimulus, simulated energy relative to random operands, and what the law says."""
-    weight = product_weight(name)
     return [
-        (design, stimulus, energy, weight * product + (1 - weight) * total)
-        for design, stimulus, product, total, energy in _rows(Library.load(name))
+        (design, stimulus, energy / parts.whole_pj, parts.activity(drawn, random))
+        for design, stimulus, parts, drawn, random, energy in _simulated(library)
     ]
 
 
 @functools.cache
-def held_slope(name: str) -> float:
-    """Energy over the product's relative toggles, mean of a library's rows with a held operand."""
-    rows = [(product, energy) for _, stimulus, product, _, energy in _rows(Library.load(name)) if stimulus == "held"]
-    return sum(energy for _, energy in rows) / sum(product for product, _ in rows)
-
-
-def data_activity(library: str, counted: Toggles, random: Toggles, *, held: bool = False) -> float:
-    """Data-dependent energy of a MAC relative to fresh random operands, from counted toggles per cycle.
-
-    Parameters
-    ----------
-    library
-        Whose MACs were simulated.
-    counted, random
-        Toggles of the actual operands, and of fresh random ones.
-    held
-        Whether an operand stays in the element while sums pass through it.
-    """
-    product, total = relative(counted, random)
-    if held:
-        return held_slope(library) * product
-    weight = product_weight(library)
-    return weight * product + (1 - weight) * total
+def fading(name: str) -> float:
+    """Energy of a product with a held operand over what its toggles say, mean of a library's rows with one."""
+    library = Library.load(name)
+    _ = library.mac_law
+    shares = []
+    for _, stimulus, parts, drawn, random, energy in _simulated(library):
+        if stimulus == "held":
+            rest = energy / parts.whole_pj - parts.passing_activity(drawn, random, 0.0)
+            toggled = parts.passing_activity(drawn, random, 1.0) - parts.passing_activity(drawn, random, 0.0)
+            shares.append(rest / toggled)
+    return sum(shares) / len(shares)

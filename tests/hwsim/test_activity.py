@@ -13,8 +13,10 @@ import hwsim
 import workloads
 from hwsim.activity import activities, measure
 from hwsim.cli.simulate import simulate as command
+from hwsim.cost import DataActivity, area, energy
 from hwsim.numerics import Recording
-from hwsim.technology import Technology
+from hwsim.technology import Technology, toggles
+from hwsim.timing import closed_form
 from quant import Scheme
 from tests.hwsim.machines import machine, network_of, weight_layer
 
@@ -27,6 +29,60 @@ def counted(lhs: np.ndarray, rhs: np.ndarray, scheme: str = "w8a8-static", dataf
     base = machine(array__rows=8, array__columns=8, array__dataflow=dataflow)
     plan = hwsim.lower(LAYER, Scheme.load(scheme), base)
     return measure(plan, lhs[None], rhs[None], base, TECHNOLOGY)
+
+
+def tiny(lhs: list[list[int]], rhs: list[list[int]], dataflow: str, rows: int = 1) -> tuple[float, float, float]:
+    """Data-dependent energies of a product on one column of elements."""
+    x, y = np.array(lhs, np.int8), np.array(rhs, np.int8)
+    base = machine(array__rows=rows, array__columns=1, array__dataflow=dataflow)
+    plan = hwsim.lower(weight_layer(len(lhs), len(rhs), len(rhs[0])), Scheme.load("w8a8-static"), base)
+    data = measure(plan, x[None], y[None], base, TECHNOLOGY).data
+    return data.mac, data.registers, data.loads
+
+
+def of_parts(product: float, total: float, *, passes: bool) -> float:
+    """Energy of the 8 x 8-bit MAC into 32 bits whose product and sum toggle so often a cycle."""
+    t, random = TECHNOLOGY, toggles.reference(8, 8, 32)
+    mac, multiplier = t.integer_mac(8, 8, 32), t.multiplier(8, 8).energy_pj
+    whole = mac.energy_pj - mac.idle_pj
+    if not passes:
+        spent = multiplier * product / random.product + (whole - multiplier) * total / random.accumulator
+        return float(spent / whole)
+    adder = (t.adder(32).energy_pj + t.register(32).energy_pj - t.register(32).idle_pj) / 16
+    products = (whole - adder * random.accumulator) * product / random.product
+    return float((toggles.fading("nangate45") * products + adder * total) / whole)
+
+
+def test_a_held_weight_rests_while_the_other_operand_and_the_sum_move() -> None:
+    """1, 3, 2, 6 stream past a weight of 1: one bit changes each time, in operand, product and passing sum."""
+    mac, registers, loads = tiny([[1], [3], [2], [6]], [[1]], "weight_stationary")
+    assert registers == pytest.approx(1 / 4, rel=1e-12)  # of four that toggle in a random byte
+    assert mac == pytest.approx(of_parts(1, 1, passes=True), rel=1e-12)
+    assert loads == 1.0, "no second value passes"
+    swapped = tiny([[1]], [[1, 3, 2, 6]], "input_stationary")
+    assert swapped == (mac, registers, loads)
+
+
+def test_operands_that_stream_and_a_sum_that_stays_by_hand() -> None:
+    """1, 3, 2, 6 by ones: sums 1, 4, 6, 12 change 1, 2, 1 and 2 bits; the other register takes its one once."""
+    mac, registers, _ = tiny([[1, 3, 2, 6]], [[1], [1], [1], [1]], "output_stationary")
+    assert registers == pytest.approx((4 + 1) / 4 / 8, rel=1e-12)
+    assert mac == pytest.approx(of_parts(1, 6 / 4, passes=False), rel=1e-12)
+
+
+def test_held_weights_toggle_while_they_are_loaded() -> None:
+    """1, 3, 2 go down a column: 0001 to 0011 to 0010, two bits in two steps; all alike move nothing."""
+    assert tiny([[1, 1, 1]], [[1], [3], [2]], "weight_stationary", rows=3)[2] == pytest.approx(1 / 4, rel=1e-12)
+    assert tiny([[1, 1, 1]], [[5], [5], [5]], "weight_stationary", rows=3)[2] == 0.0
+    base = machine(array__dataflow="weight_stationary")
+    plan = hwsim.lower(LAYER, Scheme.load("w8a8-static"), base)
+    timing, built = closed_form(plan, base), area([plan], base, TECHNOLOGY)
+    some, none = (
+        energy(plan, timing, base, TECHNOLOGY, built, activity=DataActivity(loads=loads)).mac_pj for loads in (0.25, 0)
+    )
+    byte = TECHNOLOGY.register(8)
+    moved = 48 * 20 * timing.schedule.rhs_streams * 2  # (3 + 1) / 2 registers each
+    assert some - none == pytest.approx(0.25 * moved * (byte.energy_pj - byte.idle_pj), rel=1e-9)
 
 
 def random_operands(seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
