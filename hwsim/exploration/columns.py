@@ -1,21 +1,83 @@
-"""Plans and accelerators of columns: one object whose numbers are arrays over many layers or design points."""
+"""Plans of columns: one object whose numbers are arrays over many layers or design points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.exploration.counts import Count
+from hwsim.plan import Plan
 from hwsim.timing.work import Work
 
-if TYPE_CHECKING:
-    from hwsim.accelerator import Accelerator
-    from hwsim.plan import Plan
-
 Column = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers whose plans differ in numbers only, as columns.
+
+    Parameters
+    ----------
+    macs
+        That the contractions ask for.
+    """
+
+    plan: Plan
+    work: Work
+    macs: Any
+    layers: int
+    verdict: str
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All that has numbers in it."""
+        plan = self.plan
+        return self.macs, self.work, plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared
+
+    @functools.cached_property
+    def _stencil(self) -> Stencil:
+        return Stencil(self.values)
+
+    @property
+    def columns(self) -> list[Any]:
+        """Numbers that are arrays or counts, in the order that `changed` takes them."""
+        return self._stencil.columns
+
+    def changed(self, columns: Sequence[Any], layers: int) -> Group:
+        """Copy with other columns, over so many layers."""
+        return self.with_values(self._stencil(columns), layers) if columns else self
+
+    def with_values(self, values: tuple[Any, ...], layers: int) -> Group:
+        """Copy with other `values`."""
+        macs, work, steps, lhs, rhs, bias, out, shared = values
+        plan = replace(self.plan, steps=steps, lhs=lhs, rhs=rhs, bias=bias, out=out, shared=shared)
+        return Group(plan, work, macs, layers, self.verdict)
+
+    def upright(self) -> Group:
+        """Layers along the first of two axes; design points go along the second."""
+        return self.changed([np.expand_dims(column, 1) for column in self.columns], self.layers)
+
+
+def grouped(plans: Sequence[Plan]) -> tuple[Group, ...]:
+    """Put plans of one structure together."""
+    members: dict[Any, list[Plan]] = {}
+    for plan in plans:
+        members.setdefault((structure(plan), plan.verdict_name), []).append(plan)
+    return tuple(
+        Group(
+            stacked_plan(mine),
+            stacked_work([Work.of(plan) for plan in mine]),
+            _stacked([plan.macs for plan in mine]),
+            len(mine),
+            verdict,
+        )
+        for (_, verdict), mine in members.items()
+    )
 
 
 def structure(plan: Plan) -> tuple[Any, ...]:
@@ -30,8 +92,9 @@ def structure(plan: Plan) -> tuple[Any, ...]:
         None if stored is None else (stored.dram_bits, stored.sram_bits, stored.kept_bits)
         for stored in (plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared)
     )
-    operands = tuple(getattr(step, "operand", None) for step in plan.steps)
-    return steps, formats, tensors, operands, plan.layer.rhs_kind, plan.extra_rows, plan.extra_columns
+    # Operands, and stages of a rotation.
+    kinds = tuple((getattr(step, "operand", None), getattr(step, "block", None)) for step in plan.steps)
+    return steps, formats, tensors, kinds, plan.layer.rhs_kind, plan.extra_rows, plan.extra_columns
 
 
 def stacked_plan(plans: Sequence[Plan]) -> Plan:
@@ -65,74 +128,84 @@ def _stacked(values: list[Any]) -> Any:
         if any(len(value) != len(first) for value in values):
             return first
         return tuple(_stacked(list(items)) for items in zip(*values, strict=True))
-    if is_dataclass(first) and not isinstance(first, type):
-        changes = {f.name: _stacked([getattr(value, f.name) for value in values]) for f in fields(first) if f.init}
-        return replace(first, **changes)
+    if names := _fields(first.__class__):
+        return replace(first, **{name: _stacked([getattr(value, name) for value in values]) for name in names})
     return first
 
 
+@functools.cache
+def _fields(kind: type) -> tuple[str, ...]:
+    """Names of what objects of a dataclass are made from; none of another class."""
+    return tuple(f.name for f in fields(kind) if f.init) if is_dataclass(kind) else ()
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Walk through the numbers of dataclasses and tuples of them."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from leaves(item)
+    elif names := _fields(value.__class__):
+        for name in names:
+            yield from leaves(getattr(value, name))
+    elif isinstance(value, int | float | Count) and not isinstance(value, bool):
+        yield value
+
+
+def with_leaves(value: Any, numbers: Iterator[Any]) -> Any:
+    """Copy with other numbers, in the order of `leaves`."""
+    if isinstance(value, tuple):
+        return tuple(with_leaves(item, numbers) for item in value)
+    if names := _fields(value.__class__):
+        return replace(value, **{name: with_leaves(getattr(value, name), numbers) for name in names})
+    return next(numbers) if isinstance(value, int | float | Count) and not isinstance(value, bool) else value
+
+
 class Stencil:
-    """Objects whose arrays are found once, to make copies with other arrays quickly.
+    """Objects whose columns are found once, to make copies with other columns quickly.
 
     Parameters
     ----------
-    *values
-        Dataclasses and tuples of them, with arrays somewhere inside; equal arrays are changed once.
+    value
+        Dataclasses and tuples of them, with arrays or counts somewhere inside; equal ones are changed once.
     """
 
-    def __init__(self, *values: Any) -> None:
-        self.arrays: list[Column] = []
-        self._root = self._node(values)
+    def __init__(self, value: Any) -> None:
+        self.columns: list[Any] = []
+        self._root = self._node(value)
 
     def _node(self, value: Any) -> Any:
-        """Place of an array; what changes in a tuple or dataclass; or the value that stays, in a list."""
-        if isinstance(value, np.ndarray):
-            for place, array in enumerate(self.arrays):
-                if array is value or np.array_equal(array, value):
+        """Place of a column; what changes in a tuple or dataclass; or the value that stays, in a list."""
+        if isinstance(value, np.ndarray | Count):
+            for place, column in enumerate(self.columns):
+                if _same(column, value):
                     return place
-            self.arrays.append(value)
-            return len(self.arrays) - 1
+            self.columns.append(value)
+            return len(self.columns) - 1
         if isinstance(value, tuple):
             items = [self._node(item) for item in value]
             return [value] if all(isinstance(item, list) for item in items) else (None, tuple(items))
-        if is_dataclass(value) and not isinstance(value, type):
-            nodes = {f.name: self._node(getattr(value, f.name)) for f in fields(value) if f.init}
+        if names := _fields(value.__class__):
+            nodes = {name: self._node(getattr(value, name)) for name in names}
             changes = {name: node for name, node in nodes.items() if not isinstance(node, list)}
             return (value, changes) if changes else [value]
         return [value]
 
-    def __call__(self, change: Callable[[Column], Any]) -> tuple[Any, ...]:
-        """Copy the objects with every array in them changed."""
-        copies: tuple[Any, ...] = self._copy(self._root, [change(array) for array in self.arrays])
-        return copies
+    def __call__(self, columns: Sequence[Any]) -> Any:
+        """Copy the objects with other columns."""
+        return self._copy(self._root, columns)
 
-    def _copy(self, node: Any, arrays: list[Any]) -> Any:
+    def _copy(self, node: Any, columns: Sequence[Any]) -> Any:
         if isinstance(node, int):
-            return arrays[node]
+            return columns[node]
         if isinstance(node, list):
             return node[0]
         value, changes = node
         if value is None:
-            return tuple(self._copy(item, arrays) for item in changes)
-        return replace(value, **{name: self._copy(item, arrays) for name, item in changes.items()})
+            return tuple(self._copy(item, columns) for item in changes)
+        return replace(value, **{name: self._copy(item, columns) for name, item in changes.items()})
 
 
-def of_columns(accelerator: Accelerator, columns: Mapping[str, Any]) -> Accelerator:
-    """Copy of an accelerator with columns, which have been checked, in place of some numbers."""
-    nested: dict[str, Any] = {}
-    for path, column in columns.items():
-        *outer, last = path.split(".")
-        level = nested
-        for name in outer:
-            level = level.setdefault(name, {})
-        level[last] = column
-    copy: Accelerator = _with(accelerator, nested)
-    return copy
-
-
-def _with(document: Any, changes: Mapping[str, Any]) -> Any:
-    update = {
-        name: _with(getattr(document, name), value) if isinstance(value, dict) else value
-        for name, value in changes.items()
-    }
-    return document.model_copy(update=update)
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Count) or isinstance(other, Count):
+        return isinstance(one, Count) and isinstance(other, Count) and one.symbol is other.symbol
+    return one is other or np.array_equal(one, other)

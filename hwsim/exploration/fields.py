@@ -11,7 +11,7 @@ import pydantic
 
 from hwsim.accelerator import Accelerator
 
-SIZES = ("m", "k", "n", "batch")
+SIZES = ("m", "k", "n")
 """Sizes of a product that points may vary when the workload is one."""
 
 DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}

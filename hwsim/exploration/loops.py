@@ -125,7 +125,7 @@ class _Writer:
         with loop(self.b, ir.IntType(64)(STRIP // self.lanes)) as step:
             self.first = self.b.mul(step, ir.IntType(64)(self.lanes))
             self.source = function.args[0]
-            used = self._used(results.values())
+            used = set(self.record.needed(results.values()))
             for place, (name, operands) in enumerate(self.record.operations):
                 self.values.append(self._value(name, operands) if place in used else None)
             for row, (name, result) in enumerate(results.items()):
@@ -135,17 +135,6 @@ class _Writer:
                 self.b.store(value, self._cell(function.args[1], row), align=8)
         self.b.ret_void()
         return module
-
-    def _used(self, results: Any) -> set[int]:
-        """Places of the operations that some result needs."""
-        used: set[int] = set()
-        rest = [result.place for result in results if isinstance(result, Symbol)]
-        while rest:
-            place = rest.pop()
-            if place not in used:
-                used.add(place)
-                rest += [x.place for x in self.record.operations[place][1] if isinstance(x, Symbol)]
-        return used
 
     def _cell(self, base: Any, row: int) -> Any:
         at = self.b.add(self.first, ir.IntType(64)(row * STRIP))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from hwsim.timing.tiling import small_buffer, tile_needs
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.cost import Area
-    from hwsim.exploration.variants import Group, Prices
+    from hwsim.exploration.columns import Group
+    from hwsim.exploration.prices import Prices
     from hwsim.technology import Technology
-    from hwsim.technology.memory import SramCost
     from hwsim.timing import Timing
 
 Column = npt.NDArray[Any]
@@ -138,7 +137,8 @@ def _as_technology(prices: Any) -> Technology:
 
 def _add_time(sums: Sums, group: Group, timing: Timing) -> None:
     layers = group.layers
-    sums.add("macs", group.plan.mac.macs, layers)
+    sums.add("macs", group.macs, layers)
+    sums.add("used", group.work.macs, layers)
     sums.add("compute_cycles", timing.compute_cycles, layers)
     sums.add("total_cycles", timing.total_cycles, layers)
     sums.add("weight_bytes", group.plan.weight_bytes, layers)
@@ -155,7 +155,7 @@ def _totals(sums: Mapping[str, Any], accelerator: Accelerator, built: Area | Non
         "compute_cycles": sums["compute_cycles"],
         "stall_cycles": cycles - sums["compute_cycles"],
         "total_cycles": cycles,
-        "utilization": macs / (accelerator.elements * cycles),
+        "utilization": sums["used"] / (accelerator.elements * cycles),
         "latency_us": latency_us,
         "weight_bytes": sums["weight_bytes"],
         "dram_read_bytes": read,
@@ -173,72 +173,3 @@ def _totals(sums: Mapping[str, Any], accelerator: Accelerator, built: Area | Non
         "tops_per_w": 2 * macs / energy_pj,
         "energy_delay_pj_s": energy_pj * latency_us * 1e-6,
     }
-
-
-Table = tuple[tuple[str, ...], "SramCost | None", list[str | None]]
-
-
-def priced_buffers(
-    technology: Technology, accelerator: Accelerator, values: Mapping[str, Sequence[Any]]
-) -> dict[str, Table]:
-    """Price every size that the buffers of the points may have.
-
-    Returns
-    -------
-    tables
-        By buffer: the fields that vary, the costs over all combinations of their values (a plain cost where none
-        does), and the reason of each combination that can not be built.
-    """
-    found: dict[str, Table] = {}
-    for name in ("activation", "weight", "output"):
-        memory = getattr(accelerator.memories, name)
-        sizes = ("capacity_bytes", "bank_width_bits", "banks")
-        varying = tuple(path for size in sizes if (path := f"memories.{name}.{size}") in values)
-        lists = [values.get(f"memories.{name}.{size}", [getattr(memory, size)]) for size in sizes]
-        costs: list[SramCost | None] = []
-        reasons: list[str | None] = []
-        for combination in itertools.product(*lists):
-            try:
-                costs.append(technology.sram(*combination))
-                reasons.append(None)
-            except ValueError as error:
-                costs.append(None)
-                reasons.append(f"memories.{name}: {error}")
-        found[name] = (varying, _table(costs), reasons)
-    return found
-
-
-def _table(costs: Sequence[SramCost | None]) -> SramCost | None:
-    """Costs of many sizes as columns, nothing where there is none."""
-    whole = [cost for cost in costs if cost is not None]
-    if not whole:
-        return None
-    if len(costs) == 1:
-        return whole[0]
-    changes: dict[str, Any] = {}
-    for field in fields(whole[0]):
-        if isinstance(getattr(whole[0], field.name), int | float):
-            changes[field.name] = np.array(
-                [np.nan if cost is None else getattr(cost, field.name) for cost in costs], np.float64
-            )
-    return replace(whole[0], **changes)
-
-
-def columns_of(table: SramCost) -> dict[str, Column]:
-    """Prices that are columns, by name."""
-    return {f.name: value for f in fields(table) if isinstance(value := getattr(table, f.name), np.ndarray)}
-
-
-def with_columns(table: SramCost, columns: Mapping[str, Any]) -> SramCost:
-    """Copy of a table with other columns."""
-    return replace(table, **columns)
-
-
-def combination(
-    codes: Mapping[str, Column], lengths: Mapping[str, int], varying: Sequence[str], rows: Column
-) -> Column:
-    """Place of each row's values among all combinations of several fields."""
-    place: Column = codes[varying[0]][rows]
-    for path in varying[1:]:
-        place = place * lengths[path] + codes[path][rows]
-    return place

@@ -1,4 +1,4 @@
-"""Rows of one variant and one structure of plans, read by a compiled loop in place of numpy's passes."""
+"""Rows of one variant and one law of plans, read by a compiled loop in place of numpy's passes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.exploration.columns import of_columns
+from hwsim.exploration.laws import Law
 from hwsim.exploration.loops import STRIP, Loop
-from hwsim.exploration.readings import COUNTS, Rows, Table, columns_of, combination, with_columns
-from hwsim.exploration.variants import Prices, key_of
+from hwsim.exploration.prices import Prices, columns_of, key_of, with_columns
+from hwsim.exploration.readings import COUNTS, Rows
+from hwsim.exploration.variants import of_columns
 from hwsim.timing import Machine
 from hwsim.timing.symbols import Record
 from hwsim.timing.tiling import tile_needs
 
 if TYPE_CHECKING:
-    from hwsim.accelerator import Accelerator
-    from hwsim.exploration.variants import Group
-    from hwsim.technology import Technology
+    from hwsim.exploration.columns import Group
+    from hwsim.exploration.variants import Variant
 
 Column = npt.NDArray[Any]
 
@@ -32,31 +32,28 @@ class Recorded:
 
     Parameters
     ----------
-    accelerator, technology, tables
-        Of the variant; `tables` are empty where costs are not asked for.
-    group
-        One layer, whose columns go over its shapes.
+    variant
+        Of the rows.
+    layer
+        A law over shapes, or one layer of one shape.
     paths
         Fields of the accelerator that are columns.
+
+    Attributes
+    ----------
+    priced : [(fields, columns)]
+        Prices of buffers whose sizes vary, over all combinations of the fields' values.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        technology: Technology,
-        tables: Mapping[str, Table],
-        group: Group,
-        paths: Sequence[str],
-    ) -> None:
-        self.group = group
+    def __init__(self, variant: Variant, layer: Law | Group, paths: Sequence[str]) -> None:
+        self._of = layer.reading if isinstance(layer, Law) else layer
         record = Record()
-        machine = of_columns(accelerator, {path: record.column() for path in paths})
-        shapes = group.columns
-        self.shapes = np.stack(shapes) if shapes else np.empty((0, 1))
-        layer = group.rows_by(lambda _: record.column())
-        self.priced: list[tuple[tuple[str, ...], Column]] = []
+        machine = of_columns(variant.accelerator, {path: record.column() for path in paths})
+        if isinstance(layer, Law):
+            layer = layer.at([record.column() for _ in range(layer.reading.path.record.inputs)])
+        self.priced: list[tuple[tuple[str, ...], list[Column]]] = []
         found = {}
-        for name, (varying, table, _) in tables.items():
+        for name, (varying, table, _) in variant.tables.items():
             if table is None:
                 continue
             memory = getattr(machine.memories, name)
@@ -64,47 +61,36 @@ class Recorded:
             if varying:
                 columns = columns_of(table)
                 cost = with_columns(table, {field: record.column() for field in columns})
-                self.priced.append((varying, np.stack(list(columns.values()))))
+                self.priced.append((varying, list(columns.values())))
             found[key_of(memory.capacity_bytes, memory.bank_width_bits, memory.banks)] = cost
-        rows = Rows(machine, (layer,), Prices(technology, found) if tables else None, STRIP)
+        rows = Rows(machine, (layer,), Prices(variant.technology, found) if variant.tables else None, STRIP)
         small = [bits > room for bits, room in tile_needs(layer.work, Machine.of(machine)).values()]
         results = {**rows.read(), MISFIT: functools.reduce(lambda one, other: one | other, small)}
-        self.paths = paths
         self.loop = Loop(record, results, frozenset(COUNTS))
 
-    def read(
-        self,
-        numbers: Mapping[str, Column],
-        codes: Mapping[str, Column],
-        lengths: Mapping[str, int],
-        places: Column,
-        out: Mapping[str, Column],
-        rows: Column,
-    ) -> Column:
+    def is_of(self, layer: Law | Group) -> bool:
+        """Tell whether this was recorded of a layer, or of a law that has looked up the same numbers since."""
+        return self._of is (layer.reading if isinstance(layer, Law) else layer)
+
+    def read(self, sources: Sequence[tuple[Column, Column]], out: Mapping[str, Column], rows: Column) -> Column:
         """Read rows into the columns of `out`.
 
         Parameters
         ----------
-        numbers, codes, lengths
-            By field: its values, the place among them of every row, and how many there are.
-        places
-            Shape of each of `rows`.
+        sources
+            Values and the place among them of each row: of the paths, the law's inputs, and the prices.
+        out
+            Columns by name.
+        rows
+            Places in these columns.
 
         Returns
         -------
         misfits
             Those of `rows` that do not fit the buffers; their numbers mean nothing.
         """
-        tables, indices = [], []
-        for path in self.paths:
-            tables.append(numbers[path])
-            indices.append(codes[path][rows].astype(np.int64))
-        priced = [(combination(codes, lengths, varying, rows), table) for varying, table in self.priced]
-        for which, table in ((places, self.shapes), *priced):
-            index = which.astype(np.int64)
-            tables += list(table)
-            indices += [index] * len(table)
         small = {name: np.empty(len(out["bound"])) for name in ("bound", MISFIT)}
+        tables, indices = [table for table, _ in sources], [index for _, index in sources]
         self.loop.run(tables, indices, [{**out, **small}[name] for name in self.loop.names], rows)
         out["bound"][rows] = small["bound"][rows]
         misfits: Column = rows[small[MISFIT][rows] > 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.energies import PARTS as ENERGY_PARTS
 from hwsim.exploration.readings import COUNTS
+from hwsim.exploration.values import categories
 from hwsim.timing.cycles import BOUNDS
 
 if TYPE_CHECKING:
@@ -81,22 +82,3 @@ class Results:
         joined["bound"] = categories(self.bound, list(BOUNDS))
         joined["reason"] = categories(self.reason_of, list(self.reason_places))
         return pd.DataFrame(joined, copy=False)
-
-
-def listed(values: Sequence[Any], codes: Column) -> Any:
-    """Values by their places: numbers as they are, words as categories."""
-    array = np.array(values)
-    if array.dtype.kind in "iufb":
-        return array[codes]
-    words = [str(value) for value in values]
-    if len(set(words)) == len(words):
-        return categories(codes, words)
-    return np.array(words, object)[codes]
-
-
-def categories(codes: Column, words: Sequence[str]) -> Any:
-    """Words by their places; none where the place is -1."""
-    import pandas as pd  # noqa: PLC0415
-
-    build: Any = pd.Categorical.from_codes
-    return build(codes, list(words))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,36 +12,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.exploration.fields import checked_values, full_path
+from hwsim.exploration.fields import full_path
+from hwsim.exploration.values import Values
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Column = npt.NDArray[Any]
 
-_TABLE = 1 << 18  # places of a table that stays in the second-level cache
-
 
 @dataclass(frozen=True)
 class Axis:
-    """What varies: distinct values, and the place among them of each of its own rows.
+    """Fields that vary together, and how many rows there are of their values."""
 
-    Parameters
-    ----------
-    fields
-        Paths of the fields that vary together.
-    values
-        Of each field, as Python values, the distinct ones.
-    codes
-        Of each field, the place of every row's value; None where row i has value i.
-    rows
-        How many.
-    """
-
-    fields: tuple[str, ...]
-    values: tuple[list[Any], ...]
-    codes: tuple[Column | None, ...]
+    fields: Mapping[str, Values]
     rows: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows from one to another are: how often all rows have gone by, and their places along each axis."""
+
+    rounds: Column
+    axes: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -50,39 +43,42 @@ class Space:
 
     axes: tuple[Axis, ...]
 
-    @property
+    @functools.cached_property
     def rows(self) -> int:
         """Number of points."""
         return math.prod(axis.rows for axis in self.axes)
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Paths of what varies."""
-        return tuple(itertools.chain.from_iterable(axis.fields for axis in self.axes))
+    @functools.cached_property
+    def fields(self) -> dict[str, tuple[int, Values]]:
+        """Number of the axis, and values along it, by path."""
+        return {
+            field: (number, values) for number, axis in enumerate(self.axes) for field, values in axis.fields.items()
+        }
 
-    @property
-    def values(self) -> dict[str, list[Any]]:
-        """Distinct values of each field."""
-        return {field: values for axis in self.axes for field, values in zip(axis.fields, axis.values, strict=True)}
+    def values(self, field: str) -> list[Any]:
+        """Distinct values of a field."""
+        return self.fields[field][1].values
 
-    def codes(self, start: int, stop: int) -> dict[str, Column]:
-        """Places among the distinct values, of rows ``start`` to ``stop``."""
-        rest = np.arange(start, stop)
-        found: dict[str, Column] = {}
+    def places(self, start: int, stop: int) -> Places:
+        """Places of rows ``start`` to ``stop``, which go on from the first after the last."""
+        past = start // self.rows
+        if (stop - 1) // self.rows == past:
+            rest, rounds = np.arange(start, stop) - past * self.rows, np.full(stop - start, past)
+        else:
+            rounds, rest = np.divmod(np.arange(start, stop), self.rows)
+        found = []
         for number, axis in reversed(list(enumerate(self.axes))):
             # What is left for the first axis is its place.
             rest, place = np.divmod(rest, axis.rows) if number else (rest, rest)
-            for field, codes in zip(axis.fields, axis.codes, strict=True):
-                found[field] = place if codes is None else codes[place]
-        return {field: found[field] for field in self.fields}
+            found.append(place)
+        return Places(rounds, tuple(reversed(found)))
 
     def digest(self) -> str:
         """Return a fingerprint of all values in order."""
         state = hashlib.sha256()
         for axis in self.axes:
-            state.update(repr((axis.fields, axis.values)).encode())
-            for codes in axis.codes:
-                state.update(b"" if codes is None else codes.tobytes())
+            for field, values in axis.fields.items():
+                state.update(f"{field} {axis.rows} ".encode() + values.fingerprint())
         return state.hexdigest()
 
 
@@ -120,13 +116,13 @@ def make_space(grid: Mapping[str, Any], points: Mapping[str, Any] | pd.DataFrame
         if len(set(lengths.values())) > 1:
             msg = f"columns must be equally long, not {', '.join(f'{path} {n}' for path, n in lengths.items())}"
             raise ValueError(msg)
-        listed = [_distinct(path, column) for path, column in columns.items()]
-        values, codes = zip(*listed, strict=True)
-        axes.append(Axis(tuple(columns), values, codes, next(iter(lengths.values()))))
+        axes.append(
+            Axis({path: Values.of_column(path, column) for path, column in columns.items()}, lengths.popitem()[1])
+        )
     for name, listed_values in grid.items():
         path = path_of(name)
-        found = checked_values(path, _listed(listed_values))
-        axes.append(Axis((path,), (found,), (None,), len(found)))
+        values = _listed(listed_values)
+        axes.append(Axis({path: Values.of_list(path, values)}, len(values)))
     space = Space(tuple(axes))
     if not space.rows:
         msg = "a design space must have a point"
@@ -138,24 +134,3 @@ def _listed(values: Any) -> Sequence[Any]:
     if isinstance(values, str) or not hasattr(values, "__len__"):
         return list(values) if hasattr(values, "__iter__") and not isinstance(values, str) else [values]
     return values.tolist() if hasattr(values, "tolist") else list(values)
-
-
-def _distinct(path: str, column: Column) -> tuple[list[Any], Column | None]:
-    import pandas as pd  # noqa: PLC0415
-
-    found = _small_distinct(column) if column.dtype.kind in "iu" else None
-    codes, values = found or pd.factorize(column)
-    return checked_values(path, list(np.asarray(values).tolist())), codes.astype(np.int32)
-
-
-def _small_distinct(column: Column) -> tuple[Column, Column] | None:
-    """Places and values, ascending, of whole numbers that a short table holds; three times as fast as hashing."""
-    if not len(column):
-        return None
-    low, high = int(column.min()), int(column.max())
-    if high - low >= min(_TABLE, len(column)):
-        return None
-    shifted = column - low
-    there = np.zeros(high - low + 1, bool)
-    there[shifted] = True
-    return (np.cumsum(there, dtype=np.int32) - np.int32(1))[shifted], np.flatnonzero(there) + low

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import workloads
 from hwsim.accelerator import Accelerator
-from hwsim.exploration.blocks import Sweep
+from hwsim.exploration.blocks import Block
 from hwsim.exploration.parts import Parts
 from hwsim.exploration.spaces import make_space
+from hwsim.exploration.studies import Study
 from quant import Scheme
 
 if TYPE_CHECKING:
@@ -85,21 +86,21 @@ def explore(
     sizes = len(layers) == 1 and layers[0].contraction == "mk,kn->mn"
     machine = Accelerator.load(accelerator)
     space = make_space(grid or {}, points, sizes=sizes)
-    sweep = Sweep(network, chosen, machine, space, costs=costs)
-    rows = sweep.rows
+    study = Study(network, chosen, machine, space, costs=costs)
+    rows = study.rows
     blocks = [(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK)]
     if folder is None:
-        whole = sweep.results(0, rows)
+        whole = study.results(0, rows)
         for start, stop in blocks:
-            sweep.read(whole, start, stop)
+            Block(study, whole.part(start, stop)).read()
             progress(stop, rows)
-        return sweep.frame(whole)
-    parts = Parts(Path(folder), sweep.describe())
+        return study.frame(whole)
+    parts = Parts(Path(folder), study.describe())
     for number, (start, stop) in enumerate(blocks):
         if not parts.has(number):
-            results = sweep.results(start, stop)
-            sweep.read(results, start, stop)
-            parts.add(number, sweep.frame(results))
+            results = study.results(start, stop)
+            Block(study, results).read()
+            parts.add(number, study.frame(results))
         progress(stop, rows)
     return parts.frame()
 

@@ -158,5 +158,5 @@ def _zero_points(task: Task, mac: MultiplyAccumulate) -> list[Step]:
 
 
 def _sums(task: Task, operand: Operand, mac: MultiplyAccumulate) -> SumForZeroPoint:
-    bits = operand.mac_format.bits + max(1, math.ceil(math.log2(mac.k)))
+    bits = operand.mac_format.bits + max(1, (mac.k - 1).bit_length())
     return SumForZeroPoint(operand.role, operand.elements, bits, task.scheme.zero_point_sums, mac.component)

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from workloads import Layer
 
 
-def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
+def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator, *, like: Layer | None = None) -> Plan:
     """Write the plan of one layer.
+
+    Parameters
+    ----------
+    like
+        A layer with the same verdict, to be asked in its place: one that differs in sizes which no verdict reads.
 
     Raises
     ------
@@ -37,7 +42,7 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator) -> Plan:
     lhs, rhs = operands(layer, scheme)
     if lhs.spec is None or rhs.spec is None:
         return float_plan(layer, scheme, lhs, rhs)
-    verdict = verdict_of(layer, scheme, accelerator)
+    verdict = verdict_of(like or layer, scheme, accelerator)
     if verdict is None:
         msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"
         raise ValueError(msg)

@@ -6,6 +6,8 @@ columns the same text leaves its operations in a `Record`, equal ones once, whic
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,12 @@ _UFUNCS: dict[Any, str] = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.less: "<", np.less_equal: "<=",
     np.greater: ">", np.greater_equal: ">=", np.bitwise_and: "&", np.bitwise_or: "|", np.ceil: "ceil",
     np.floor: "floor", np.maximum: "max", np.minimum: "min",
+}  # fmt: skip
+
+_CARRIED_OUT: dict[str, Callable[..., Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "<": operator.lt,
+    "<=": operator.le, ">": operator.gt, ">=": operator.ge, "&": operator.and_, "|": operator.or_, "ceil": np.ceil,
+    "floor": np.floor, "max": np.maximum, "min": np.minimum, "select": np.where,
 }  # fmt: skip
 
 
@@ -47,6 +55,40 @@ class Record:
             self._known[key] = Symbol(self, len(self.operations), flag)
             self.operations.append((name, operands))
         return self._known[key]
+
+    def needed(self, results: Iterable[Any]) -> list[int]:
+        """Places of the operations that some result needs, in order."""
+        used: set[int] = set()
+        rest = [result.place for result in results if isinstance(result, Symbol)]
+        while rest:
+            place = rest.pop()
+            if place not in used:
+                used.add(place)
+                rest += [x.place for x in self.operations[place][1] if isinstance(x, Symbol)]
+        return sorted(used)
+
+    def read(self, results: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+        """Carry out what was written down.
+
+        Parameters
+        ----------
+        results
+            Symbols that are asked for; what is none is its own result.
+        inputs
+            Numbers, columns, or symbols of another record, into which the operations then go.
+        """
+        found: dict[int, Any] = {}
+
+        def value(x: Any) -> Any:
+            return found[x.place] if isinstance(x, Symbol) else x
+
+        for place in self.needed(results):
+            name, operands = self.operations[place]
+            if name == "input":
+                found[place] = inputs[operands[0]]
+            else:
+                found[place] = _CARRIED_OUT[name](*(value(x) for x in operands))
+        return [value(result) for result in results]
 
 
 def _is_flag(x: Any) -> bool:
