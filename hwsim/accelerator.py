@@ -16,6 +16,7 @@ NotNegativeNumber = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 Drain = Literal["bus", "shift"]
 PartialTiles = Literal["full", "part"]
+Convolution = Literal["direct", "im2col"]
 
 
 class Array(Document):
@@ -40,6 +41,10 @@ class Array(Document):
         paid once; an array that holds an operand must be double-buffered for it, and results must leave by the bus.
     partial_tiles
         A tile that fills the array only in part takes the cycles of the ``full`` array or of its own ``part``.
+    convolution
+        How buffers hold activations of a convolution: ``direct`` as the image, which a line buffer beside the array
+        hands on from window to window, each value read once a pass; ``im2col`` as patches, a value stored and read
+        once for each window that it is in.
     """
 
     rows: Positive
@@ -50,6 +55,7 @@ class Array(Document):
     double_buffered: bool = False
     overlap_folds: bool = False
     partial_tiles: PartialTiles = "full"
+    convolution: Convolution = "direct"
 
     @pydantic.model_validator(mode="after")
     def _conventions_agree(self) -> Self:

@@ -31,6 +31,11 @@ PROFILES = ["hwsim", "scalesim"]
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
 @click.option("--dataflow", type=click.Choice(DATAFLOWS), help="Dataflow instead of the machine's own.")
+@click.option(
+    "--convolution",
+    type=click.Choice(["direct", "im2col"]),
+    help="Hold a convolution's activations as the image or as patches, instead of the machine's own way.",
+)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
 @click.option(
     "--activity",
@@ -59,6 +64,7 @@ def simulate(
     accelerator: str,
     array: str | None,
     dataflow: str | None,
+    convolution: str | None,
     batch: int,
     activity: Literal["random", "measured"],
     model: Model | None,
@@ -83,8 +89,8 @@ def simulate(
     network = (
         workloads.load(workload or "minilm-block") if gemm is None else workloads.gemm(*workloads.parse_gemm(gemm))
     )
-    machine = _machine(accelerator, array, dataflow)
-    place = _place(machine, array, dataflow)
+    machine = _machine(accelerator, array, dataflow, convolution)
+    place = _place(machine, array, dataflow, convolution)
     check_streams(as_json=as_json, csv=csv)
     if show_plan and str(csv) == "-":
         msg = "--plan and --csv - must not be given together: both print to standard output"
@@ -189,7 +195,7 @@ def _time(
         out.print(frame_table(pd.DataFrame([totals]), title="In all", width=out.width))
 
 
-def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
+def _machine(name: str, array: str | None, dataflow: str | None, convolution: str | None) -> Accelerator:
     from hwsim.accelerator import Accelerator
     from hwsim.exploration.fields import DATAFLOWS as NAMES
 
@@ -204,14 +210,17 @@ def _machine(name: str, array: str | None, dataflow: str | None) -> Accelerator:
         changes |= {"array__rows": int(rows), "array__columns": int(columns), "vector__lanes": lanes}
     if dataflow is not None:
         changes["array__dataflow"] = NAMES[dataflow]
+    if convolution is not None:
+        changes["array__convolution"] = convolution
     return machine.replace(**changes) if changes else machine
 
 
-def _place(machine: Accelerator, array: str | None, dataflow: str | None) -> str:
+def _place(machine: Accelerator, array: str | None, dataflow: str | None, convolution: str | None) -> str:
     """Name a machine with what is changed of it."""
     changed = ([f"{machine.array.rows}x{machine.array.columns}"] if array else []) + ([dataflow] if dataflow else [])
     article = "an" if changed and changed[0].startswith(("8", "11x", "18x", "os", "is")) else "a"
-    return f"{machine.name} with {article} {' '.join(changed)} array" if changed else machine.name
+    named = f"{machine.name} with {article} {' '.join(changed)} array" if changed else machine.name
+    return f"{named}, convolutions {convolution}" if convolution else named
 
 
 def _json(result: Result, *, with_plans: bool) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.plan import AddBias, DequantizeWeights, MultiplyAccumulate, Plan, Step, Stored
+from hwsim.plan import AddBias, DequantizeWeights, MultiplyAccumulate, Plan, Step, Stored, Windows
 from quant import FloatFormat, parse_format
 
 if TYPE_CHECKING:
+    from hwsim.accelerator import Accelerator
     from hwsim.lowering.layer_operands import Operand
     from quant import Scheme
     from workloads import Layer
 
 
-def float_plan(layer: Layer, scheme: Scheme, lhs: Operand, rhs: Operand) -> Plan:
+def float_plan(layer: Layer, scheme: Scheme, accelerator: Accelerator, lhs: Operand, rhs: Operand) -> Plan:
     """Write a float MAC; weights stored as integers are dequantized on the way into their buffer."""
     carrier = parse_format(scheme.carrier)
     gemm = layer.gemm
@@ -37,4 +38,5 @@ def float_plan(layer: Layer, scheme: Scheme, lhs: Operand, rhs: Operand) -> Plan
         rhs=stored,
         bias=None if layer.bias is None else Stored(gemm.n, carrier.bits, carrier.bits),
         out=Stored(outputs, carrier.bits, carrier.bits),
+        windows=Windows.of(layer.contraction, layer.sizes, accelerator.array.convolution),
     )

@@ -8,7 +8,7 @@ from hwsim.lowering.epilogues import epilogue
 from hwsim.lowering.layer_operands import spec_of
 from hwsim.lowering.operand_plans import encode, index_format, prepare_operand, stored
 from hwsim.lowering.task import Task
-from hwsim.plan import AddBias, MultiplyAccumulate, Plan, Step, Stored
+from hwsim.plan import AddBias, MultiplyAccumulate, Plan, Step, Stored, Windows
 from quant import Format, IntFormat
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def integer_plan(
         rhs=stored(task, rhs),
         bias=Stored(mac.n, bias_bits, bias_bits) if layer.bias is not None or task.offline_term else None,
         out=Stored(task.outputs, task.result_bits, task.result_bits),
+        windows=None if task.encoded else Windows.of(layer.contraction, layer.sizes, accelerator.array.convolution),
     )
 
 

@@ -41,7 +41,7 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator, *, like: Layer
     """
     lhs, rhs = operands(layer, scheme)
     if lhs.spec is None or rhs.spec is None:
-        return float_plan(layer, scheme, lhs, rhs)
+        return float_plan(layer, scheme, accelerator, lhs, rhs)
     verdict = verdict_of(like or layer, scheme, accelerator)
     if verdict is None:
         msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"

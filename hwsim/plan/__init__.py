@@ -29,6 +29,7 @@ from hwsim.plan.result_steps import (
     Requantize,
     RescalePartialSums,
 )
+from hwsim.plan.windows import Windows
 
 __all__ = [
     "Action",
@@ -55,4 +56,5 @@ __all__ = [
     "Step",
     "Stored",
     "SumForZeroPoint",
+    "Windows",
 ]

@@ -24,6 +24,7 @@ from hwsim.plan.result_steps import (
     Requantize,
     RescalePartialSums,
 )
+from hwsim.plan.windows import Windows
 
 if TYPE_CHECKING:
     from quant import Scheme, Verdict
@@ -110,6 +111,8 @@ class Plan:
         Integers of lhs that this layer writes for others to read; None if it writes none.
     kept_bytes : bytes
         Of the activation buffer that tensors kept between layers take while this one runs.
+    windows
+        What the activation buffer holds of lhs where the layer is a convolution.
     """
 
     layer: Layer
@@ -122,10 +125,21 @@ class Plan:
     out: Stored
     shared: Stored | None = None
     kept_bytes: int = 0
+    windows: Windows | None = None
     mac: MultiplyAccumulate = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mac", next(s for s in self.steps if isinstance(s, MultiplyAccumulate)))
+
+    @property
+    def held(self) -> Windows:
+        """What the activation buffer holds of lhs, in all and for each row of the product."""
+        return self.windows or Windows(self.lhs.elements, self.mac.k)
+
+    @property
+    def lhs_in_place(self) -> bool:
+        """Whether the array reads a lhs that stays on chip where it is; patches are another copy."""
+        return self.lhs.in_place and not self.held.patches
 
     @property
     def macs(self) -> int:
@@ -157,6 +171,8 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{self.layer.name} under {self.scheme.name}: {self.verdict_name}"]
         lines += [f"  {name}: {stored}" for name in ("lhs", "rhs", "bias", "out") if (stored := getattr(self, name))]
+        if self.windows is not None:
+            lines.append(f"  activation buffer: {self.windows}")
         for step in self.steps:
             counts = ", ".join(f"{a.count:,} x {a.component}" for a in step.actions) or "no extra hardware"
             lines.append(f"  {type(step).__name__}{_where(step)}: {counts}")

@@ -53,14 +53,14 @@ class Pace:
     def _buffers(self) -> None:
         """Bits of operands and results inside the chip."""
         work = self.work
-        self.lhs_inside = work.lhs.elements * work.lhs.sram_bits
+        self.lhs_inside = work.lhs_held * work.lhs.sram_bits
         self.rhs_inside = work.rhs.elements * work.rhs.sram_bits
         self.sums_inside = work.out.elements * work.sum_bits
         self.results_inside = work.out.elements * work.out.sram_bits
         # A tensor that stays is read where it is, or copied to the tiles of its operand at each fetch.
-        there = work.lhs.in_place and work.lhs.dram_bits == 0
+        there = work.lhs_in_place and work.lhs.dram_bits == 0
         self.lhs_filled = 0 if there else self.lhs_inside
-        self.lhs_copied = 0 if work.lhs.in_place else work.lhs.elements * work.lhs.kept_bits
+        self.lhs_copied = 0 if work.lhs_in_place else work.lhs.elements * work.lhs.kept_bits
         self.rhs_copied = work.rhs.elements * work.rhs.kept_bits
         self.results_kept = work.out.elements * work.out.kept_bits
 

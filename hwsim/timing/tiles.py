@@ -140,6 +140,7 @@ def tiles(
     memories = accelerator.memories
     halves = {"lhs": 8 * memories.activation.tile_bytes, "rhs": 8 * memories.weight.tile_bytes}
     stored = {"lhs": plan.lhs, "rhs": plan.rhs}
+    held = {"lhs": 0 if plan.lhs_in_place else plan.held.elements, "rhs": 0 if plan.rhs.in_place else plan.rhs.elements}
     along = {"lhs": schedule.row_tiles, "rhs": schedule.column_tiles}
     sum_bits = (plan.mac.accumulator_bits or 32) if parts > 1 else plan.out.sram_bits
     written_bits = plan.out.total_dram_bits + (plan.shared.total_dram_bits if plan.shared else 0)
@@ -156,7 +157,7 @@ def tiles(
                     key = (operand, call, index)
                 if key not in on_chip:
                     whole = stored[operand]
-                    inside = 0 if whole.in_place else whole.elements * whole.sram_bits
+                    inside = held[operand] * whole.sram_bits
                     cuts = ((call, batch), (index, along[operand]), (part, parts))
                     bits, room, passing = (
                         _cut(total, cuts)

@@ -118,7 +118,7 @@ def best_tiling(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Tilin
         tilings = list(_summing(work, machine, folds, pace))
     else:
         tilings = list(_streaming(work, machine, folds))
-    if work.lhs.in_place:
+    if work.lhs_in_place:
         # Once it is there, it is read where it is.
         tilings = [replace(tiling, lhs_fetches=1) for tiling in tilings]
     costs = []
@@ -172,12 +172,12 @@ def _summing(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Iterator
     lhs_bits, rhs_bits = machine.activation.tile_bits, machine.weight.tile_bits
     high, wide = folds.row_tiles, folds.column_tiles
     rows, columns = ceil_div(work.m, high), ceil_div(work.n, wide)
-    lhs_panels = floor_div(lhs_bits, work.k * work.lhs.sram_bits * rows)
+    lhs_panels = floor_div(work.lhs_rows(lhs_bits), rows)
     rhs_panels = floor_div(rhs_bits, work.k * work.rhs.sram_bits * columns)
     # A panel that is not kept must at least last through one chunk of the other side; a longer one comes in parts.
     # A few panels of the other side give each new panel of a chunk work until the next one is there.
     lhs_part, rhs_part = (
-        minimum(work.k * work.lhs.sram_bits * rows, lhs_bits),
+        minimum(work.lhs_room(rows), lhs_bits),
         minimum(work.k * work.rhs.sram_bits * columns, rhs_bits),
     )
     for_lhs, for_rhs = pace.meetings()
@@ -237,8 +237,11 @@ def _streaming(work: Work, machine: Machine, folds: Folds) -> Iterator[Tiling]:
 
     # Sums that one pass finishes leave at once, others wait.
     waiting = where(work.k > depth, minimum(length, sums), length)
-    chunk = minimum(waiting, floor_div(room.tile_bits, work.k * moving.sram_bits))
-    panels = floor_div(held_room.tile_bits, work.k * held.sram_bits * minimum(machine.columns, width))
+    if swapped:
+        fitting, held_fitting = floor_div(room.tile_bits, work.k * moving.sram_bits), work.lhs_rows(held_room.tile_bits)
+    else:
+        fitting, held_fitting = work.lhs_rows(room.tile_bits), floor_div(held_room.tile_bits, work.k * held.sram_bits)
+    chunk, panels = minimum(waiting, fitting), floor_div(held_fitting, minimum(machine.columns, width))
     yield tiling(1, None, chunk, chunk >= 1, keeps=1)
     yield tiling(ceil_div(tiles, maximum(panels, 1)), 1, chunk, (chunk >= 1) & (panels >= 1), panels, 2)
     yield tiling(tiles, 1, waiting, panels >= 1, keeps=2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwsim import plan as steps
-from hwsim.timing.numbers import Number, ceil_div, floor_div, maximum
+from hwsim.timing.numbers import Number, ceil_div, floor_div, maximum, minimum
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -61,6 +61,12 @@ class Work:
         Of the activation buffer that other tensors take.
     scans
         Barriers, one after the other.
+    lhs_held
+        Values that the activation buffer holds of lhs in all.
+    lhs_row, lhs_halo
+        Those of one more row of the product, and beside a run of rows.
+    lhs_in_place
+        Whether the array reads a lhs that stays on chip where it is.
     """
 
     name: str
@@ -85,6 +91,10 @@ class Work:
     shared_bits: Number
     kept_bits: Number
     scans: tuple[Scan, ...]
+    lhs_held: Number
+    lhs_row: Number
+    lhs_halo: Number
+    lhs_in_place: bool
 
     @classmethod
     def of(cls, plan: Plan) -> Work:
@@ -128,6 +138,10 @@ class Work:
                 if isinstance(step, steps.ScanRange)
                 for stored in (plan.lhs if step.operand == "lhs" else plan.rhs,)
             ),
+            lhs_held=plan.held.elements,
+            lhs_row=plan.held.row,
+            lhs_halo=plan.held.halo,
+            lhs_in_place=plan.lhs_in_place,
         )
 
     @property
@@ -147,6 +161,21 @@ class Work:
         for length, _ in self.segments:
             longest = maximum(longest, length)
         return longest
+
+    def lhs_room(self, rows: Number) -> Number:
+        """Bits that so many neighbouring rows of the product take in the activation buffer."""
+        patches = self.k * rows
+        if type(self.lhs_halo) is int and self.lhs_halo == 0:
+            return patches * self.lhs.sram_bits
+        return minimum(patches, self.lhs_row * rows + self.lhs_halo) * self.lhs.sram_bits
+
+    def lhs_rows(self, bits: Number) -> Number:
+        """Neighbouring rows of the product for which so many bits have room."""
+        patches = floor_div(bits, self.k * self.lhs.sram_bits)
+        if type(self.lhs_halo) is int and self.lhs_halo == 0:
+            return patches
+        windows = floor_div(bits - self.lhs_halo * self.lhs.sram_bits, self.lhs_row * self.lhs.sram_bits)
+        return maximum(patches, windows)
 
     def slices(self, depth: Number) -> Number:
         """Slices of so much of the reduction that the segments are cut into."""
@@ -288,7 +317,7 @@ class Machine:
         memory = self.activation
         left = maximum(memory.capacity_bits - work.kept_bits, 0)
         tile = 8 * floor_div(left, 16) if memory.double_buffered else left
-        if work.lhs.in_place:
+        if work.lhs_in_place:
             tile = maximum(work.lhs.elements, self.rows * self.dot_depth) * work.lhs.sram_bits
         return replace(self, activation=replace(memory, capacity_bits=left, tile_bits=tile))
 
