@@ -7,6 +7,7 @@ them, inside the register, is the register. The few outputs that leave it, or mi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,27 +122,27 @@ def _block_length(squares: list[npt.NDArray[np.int64]], k: int, room: int) -> in
     Long blocks have fewer ends to check, short ones more room between a sum and the end of the register.
     """
     length = len(squares[0])
-    whole = True
-    while True:
-        norms = [_norms(x, length) for x in squares]
-        reach = max(float(a.max() * b.max()) for a, b in zip(*norms, strict=True))
-        if whole and reach <= room:
-            return 0
-        if reach <= room / 2:
-            return length
+    if _product([x.sum(axis=0).max() for x in squares]) * (1 + _SLACK) <= room:
+        return 0
+    longest = [x.max(axis=1) for x in squares]
+    while _reach(longest, length) > room / 2:
         if length == 1:
-            return 1 if _typical(norms) / 2 + _USUAL * _deviation(squares, k) < room else None
-        length, whole = -(-length // 2), False
+            common = [x.mean(axis=1) for x in squares]
+            # Sums of unrelated operands lie that far from zero.
+            deviation = _reach(common, len(squares[0])) / math.sqrt(k)
+            return 1 if _reach(common, 1) / 2 + _USUAL * deviation < room else None
+        length = -(-length // 2)
+    return length
 
 
-def _typical(norms: list[npt.NDArray[np.float64]]) -> float:
-    """Return the product of common norms of a block."""
-    return max(float(np.median(a) * np.median(b)) for a, b in zip(*norms, strict=True))
+def _reach(squares: list[npt.NDArray[Any]], length: int) -> float:
+    """Return the largest product of norms of blocks, of the squared norms of one row and one column in every tile."""
+    starts = np.arange(0, len(squares[0]), length)
+    return float(max(_product(both) for both in zip(*(np.add.reduceat(x, starts) for x in squares), strict=True)))
 
 
-def _deviation(squares: list[npt.NDArray[np.int64]], k: int) -> float:
-    """Return how far sums of unrelated operands lie from zero."""
-    return _typical([_norms(x, len(x)) for x in squares]) / math.sqrt(k)
+def _product(squares: Sequence[float]) -> float:
+    return math.sqrt(float(squares[0]) * float(squares[1]))
 
 
 def _moved(sums: IntArray, start: IntArray, first: int) -> IntArray:
