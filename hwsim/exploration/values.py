@@ -48,7 +48,7 @@ class Values:
         numbers = _numbers_within(path, array)
         if numbers is not None:
             return cls(numbers)
-        values, codes = _distinct(array)
+        values, codes = told_apart(array)
         return cls._looked_up(checked_values(path, values), codes)
 
     @classmethod
@@ -59,7 +59,7 @@ class Values:
     @functools.cached_property
     def distinct(self) -> tuple[list[Any], Column]:
         """Distinct values, and the place among them of each row's."""
-        return _distinct(np.asarray(self.numbers))
+        return told_apart(np.asarray(self.numbers))
 
     @property
     def values(self) -> list[Any]:
@@ -116,7 +116,8 @@ def _numbers_within(path: str, column: Column) -> Column | None:
     return column.astype(np.int64 if isinstance(least, int) else np.float64)
 
 
-def _distinct(column: Column) -> tuple[list[Any], Column]:
+def told_apart(column: Column) -> tuple[list[Any], Column]:
+    """Distinct values, and the place among them of each row's; what is missing is a value too."""
     import pandas as pd  # noqa: PLC0415
 
     found = None
@@ -124,7 +125,11 @@ def _distinct(column: Column) -> tuple[list[Any], Column]:
         found = _small_distinct(column)
     elif column.dtype.kind == "U":
         found = _few_words(column)
-    codes, values = found or pd.factorize(column)
+    codes, values = found or pd.factorize(column, use_na_sentinel=False)
+    if column.dtype.kind == "O":
+        first = np.zeros(len(values), np.intp)
+        first[codes[::-1]] = np.arange(len(column))[::-1]
+        values = column[first]  # None stays None
     return list(np.asarray(values).tolist()), codes.astype(np.int32, copy=False)
 
 

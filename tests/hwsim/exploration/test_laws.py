@@ -110,8 +110,8 @@ def test_reductions_of_one_structure_share_a_law() -> None:
     for number, law in enumerate(laws.laws):
         mine = kinds[which == number]
         group = law.at(law.inputs([np.full(len(mine), 4.0), np.full(len(mine), 9.0)], mine))
-        segments = sum(np.broadcast_to(count, len(mine)) for _, count in group.work.segments)
-        steps = sum(np.broadcast_to(size * count, len(mine)) for size, count in group.work.segments)
+        segments = np.sum([np.broadcast_to(count, len(mine)) for _, count in group.work.segments], axis=0)
+        steps = np.sum([np.broadcast_to(size * count, len(mine)) for size, count in group.work.segments], axis=0)
         assert segments.tolist() == [-(-lengths[kind] // 128) for kind in mine]
         assert steps.tolist() == [lengths[kind] for kind in mine]
 
