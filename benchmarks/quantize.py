@@ -106,6 +106,25 @@ def observers(x: Array) -> Iterator[Row]:
 
             yield Row(theirs, observe, x.size)
         yield Row(f"observe {method}", functools.partial(quant.observe, batches, method=method), x.size, (theirs,))
+    yield from channel_histograms(x)
+
+
+def channel_histograms(x: Array) -> Iterator[Row]:
+    """Histograms of 1,024 channels, seen in batches of 2,048 rows; numpy counts the same bins, known beforehand."""
+    batches = [x.reshape(-1, 1024)[i * 2048 : (i + 1) * 2048] for i in range(8)]
+
+    def ours() -> None:
+        observer = quant.HistogramObserver("k:1", "mk")
+        for batch in batches:
+            observer.update(batch)
+
+    def numpys() -> None:
+        for batch in batches:
+            for channel in batch.T:
+                np.histogram(channel, 4096, (-8, 8))
+
+    yield Row("numpy histogram, each of 1,024 channels", numpys, x.size)
+    yield Row("HistogramObserver of 1,024 channels", ours, x.size, ("numpy histogram, each of 1,024 channels",))
 
 
 def clusters(x: Array) -> Iterator[Row]:

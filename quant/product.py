@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import TILE
+from .clustering import cluster, nearest
 from .formats import IntArray
 from .inputs import check_finite, check_tensor
 from .scales import Float32, Range, scale_from_range
@@ -101,7 +101,7 @@ class ProductQuantizer:
             raise ValueError(msg)
         check_finite(x.min(), x.max())
         rng = np.random.default_rng(seed)
-        return cls(_cluster(_pieces(x, subspaces), prototypes, rng, steps).astype(np.float32))
+        return cls(cluster(_pieces(x, subspaces), prototypes, rng, steps).astype(np.float32))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -142,7 +142,7 @@ class ProductQuantizer:
             msg = f"rows must be [m, {subspaces * width}], not {x.shape}"
             raise ValueError(msg)
         check_finite(x.min(), x.max())
-        return _nearest(_pieces(x, subspaces), self.prototypes.astype(np.float64)).T.astype(np.int32)
+        return nearest(_pieces(x, subspaces), self.prototypes.astype(np.float64)).T.astype(np.int32)
 
     def decode(self, codes: IntArray) -> Float32:
         """Rows made of prototypes, float32 [m, k]."""
@@ -179,68 +179,3 @@ class ProductQuantizer:
 def _pieces(x: Float32, subspaces: int) -> Float64:
     """Cut rows into [subspaces, m, width]."""
     return np.ascontiguousarray(x.reshape(x.shape[0], subspaces, -1).transpose(1, 0, 2)).astype(np.float64)
-
-
-def _nearest(x: Float64, centers: Float64) -> npt.NDArray[np.int64]:
-    """Index of the nearest of `centers` [subspaces, prototypes, width] to each of `x` [subspaces, m, width].
-
-    Square distances come from one product, ``|c|**2 - 2 x c``; where rounding could decide between the two nearest,
-    from the differences themselves.
-    """
-    index = np.zeros(x.shape[:2], np.int64)
-    rows = max(1, TILE // (centers.shape[0] * centers.shape[1]))
-    for top in range(0, x.shape[1], rows):
-        index[:, top : top + rows] = _nearest_of_some(x[:, top : top + rows], centers)
-    return index
-
-
-def _nearest_of_some(x: Float64, centers: Float64) -> npt.NDArray[np.int64]:
-    squares = np.square(centers).sum(axis=2)
-    scores = np.matmul(-2 * centers, x.transpose(0, 2, 1)) + squares[:, :, None]  # [subspaces, prototypes, m]
-    # The number of the prototype takes the place of the last bits, so that one minimum finds both.
-    bits = (centers.shape[1] - 1).bit_length()
-    numbered = scores.view(np.int64)
-    numbered &= -1 << bits
-    numbered |= np.arange(centers.shape[1])[:, None]
-    best = scores.min(axis=1)
-    index: npt.NDArray[np.int64] = best.view(np.int64) & ((1 << bits) - 1)
-    # Each score is off by less than (width + 4) / 2**53 of this and the bits taken; twice for two, as much to spare.
-    size = np.einsum("smw,smw->sm", x, x) + squares.max(axis=1)[:, None]
-    limit = best + size * ((x.shape[2] + 4) * 2.0**-51 + 2.0 ** (bits - 50))
-    close = np.nonzero((scores <= limit[:, None]).sum(axis=1) > 1)
-    apart = x[close][:, None] - centers[close[0]]
-    index[close] = np.square(apart).sum(axis=2).argmin(axis=1)
-    return index
-
-
-def _start(x: Float64, count: int, rng: np.random.Generator) -> Float64:
-    """Sample centers as k-means++ (Arthur and Vassilvitskii, 2007)."""
-    chosen = [int(rng.integers(x.shape[0]))]
-    distance = np.square(x - x[chosen[0]]).sum(axis=1)
-    for _ in range(count - 1):
-        total = distance.sum()
-        # Where every row already is a center, further ones repeat the first row.
-        chosen.append(int(rng.choice(x.shape[0], p=distance / total)) if total > 0 else 0)
-        distance = np.minimum(distance, np.square(x - x[chosen[-1]]).sum(axis=1))
-    return x[chosen]
-
-
-def _cluster(x: Float64, count: int, rng: np.random.Generator, steps: int) -> Float64:
-    """Centers of least square error of each subspace: k-means++, then Lloyd until nothing moves."""
-    centers = np.stack([_start(piece, count, rng) for piece in x])
-    seen = np.full(x.shape[:2], -1)
-    moving = np.arange(x.shape[0])
-    for _ in range(steps):
-        index = _nearest(x[moving], centers[moving])
-        changed = np.any(index != seen[moving], axis=1)
-        moving, index = moving[changed], index[changed]
-        if not moving.size:
-            break
-        seen[moving] = index
-        cells = (np.arange(moving.size)[:, None] * count + index).ravel()
-        counts = np.bincount(cells, minlength=moving.size * count).reshape(-1, count, 1)
-        columns = x[moving].reshape(-1, x.shape[2]).T
-        sums = np.stack([np.bincount(cells, column, moving.size * count) for column in columns], axis=1)
-        means = sums.reshape(-1, count, x.shape[2]) / np.maximum(counts, 1)
-        centers[moving] = np.where(counts > 0, means, centers[moving])
-    return centers

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quant import extremes
+from quant.cluster_kernels import iterate
 from quant.product import ProductQuantizer, ProductTables
 
 Array = np.ndarray[Any, Any]
@@ -147,3 +149,35 @@ def test_far_from_zero_the_nearest_is_found_by_differences(offset: float) -> Non
         piece = [Fraction(float(v)) for v in rows[i, 3 * c : 3 * c + 3]]
         distances = [sum((a - Fraction(float(b))) ** 2 for a, b in zip(piece, p, strict=True)) for p in prototypes[c]]
         assert codes[i, c] == distances.index(min(distances))
+
+
+@pytest.mark.parametrize(("subspaces", "width", "count"), [(1, 1, 2), (3, 3, 5), (2, 8, 16), (2, 9, 7), (1, 17, 33)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_compiled_clusters_have_the_bits_of_numpys(
+    subspaces: int, width: int, count: int, ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(7)
+    shape = (300, subspaces * width)
+    rows = rng.integers(-2, 3, shape) if ties else rng.normal(size=shape)  # a grid has many equal distances
+    for steps in (1, 2, 50):
+        monkeypatch.setattr(extremes, "SOME", 1 << 40)
+        expected = ProductQuantizer.fit(rows, subspaces, count, steps=steps).prototypes
+        monkeypatch.setattr(extremes, "SOME", 0)
+        np.testing.assert_array_equal(ProductQuantizer.fit(rows, subspaces, count, steps=steps).prototypes, expected)
+
+
+def test_one_step_of_lloyd_is_exact_arithmetic() -> None:
+    """Nearest centers by integers, the first of equals; means of integers."""
+    rng = np.random.default_rng(7)
+    x = rng.integers(-8, 9, (200, 3)).astype(np.float64)
+    centers = x[:6].copy()
+    wanted = centers.copy()
+    nearest = []
+    for row in x.tolist():
+        distances = [sum((int(a) - int(b)) ** 2 for a, b in zip(row, center, strict=True)) for center in x[:6].tolist()]
+        nearest.append(distances.index(min(distances)))
+    for c in range(6):
+        mine = [row for row, at in zip(x, nearest, strict=True) if at == c]
+        wanted[c] = np.sum(mine, axis=0) / len(mine)
+    iterate(x, centers, 1)
+    np.testing.assert_array_equal(centers, wanted)
