@@ -6,15 +6,19 @@ and ZigZag on the same products.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import simpy
 
 import hwsim
+import workloads
 from benchmarks import _timing_peers
+from hwsim.network import network_timings, plan_network
+from hwsim.plan import Plan
 from hwsim.timing import closed_form, run_array, run_events
 from quant import Scheme
 from workloads import Layer
@@ -116,10 +120,26 @@ def events(machine: hwsim.Accelerator) -> None:
     print(f"{'events over closed form, least and most':<44} {100 * gaps[0]:+.2f} % {100 * gaps[-1]:+.2f} %")
 
 
+def one_by_one(plans: Sequence[Plan], machine: hwsim.Accelerator) -> None:
+    for plan in plans:
+        closed_form(plan, machine)
+
+
+def networks(machine: hwsim.Accelerator) -> None:
+    """Time from plans to cycles of every layer, nothing remembered: what `simulate` does once it has planned."""
+    for workload in ("resnet50", "gpt2-prefill-512"):
+        plans = plan_network(workloads.load(workload), Scheme.load("w8a8-static"), machine)
+        together = best(functools.partial(network_timings, plans, machine), 40)
+        alone = best(functools.partial(one_by_one, plans, machine), 9)
+        name = f"{workload}, {len(plans)} plans to cycles"
+        print(f"{name:<44} {together * 1e3:10.1f} ms, one by one {alone * 1e3:.1f} ms")
+
+
 def main() -> None:
     machine = hwsim.Accelerator.load("edge-16x16")
     registers(machine)
     events(machine)
+    networks(machine)
     if "--peers" in sys.argv:
         _timing_peers.main()
     else:

@@ -120,6 +120,7 @@ class _Keeper:
     def run(cls, network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> _Keeper:
         keeper = cls(network, plans, accelerator)
         if accelerator.memories.keeps_results:
+            keeper.clock.times(plans)  # together
             found = [forms for tensor in keeper.tensors if (forms := keeper.candidates(tensor))]
             for forms in sorted(found, key=lambda forms: -max(form.worth for form in forms)):
                 any(keeper.stays(form) for form in forms)  # the first that can
@@ -187,10 +188,10 @@ class _Keeper:
         touched = [name for name in self.made if candidate.first <= self.position[name] <= candidate.last]
         after = {name: self._rewritten(self.made[name], candidate) for name in touched}
         try:
-            timings = [self.clock.time(plan) for plan in after.values()]
+            timings = self.clock.times(after.values())
         except ValueError:  # a tile of some layer fits no longer
             return False
-        before = [self.clock.time(self.made[name]) for name in touched]
+        before = self.clock.times(self.made[name] for name in touched)
         if sum(t.dram.total_bits for t in timings) >= sum(t.dram.total_bits for t in before):
             return False
         if sum(t.total_cycles for t in timings) > sum(t.total_cycles for t in before):

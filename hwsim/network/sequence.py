@@ -19,11 +19,11 @@ but not faster than all stages' traffic passes one shared port; the latency of o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hwsim.timing import closed_form
+from hwsim.timing import Machine, Work, closed_forms
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -35,21 +35,21 @@ class Clock:
     """Cycles of plans on one accelerator; those that are alike but for their names are read once."""
 
     def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self._known: dict[object, Timing] = {}
+        self._machine = Machine.of(accelerator)
+        self._known: dict[Work, Timing] = {}
 
-    def time(self, plan: Plan) -> Timing:
-        """Cycles of one layer.
+    def times(self, plans: Iterable[Plan]) -> list[Timing]:
+        """Cycles of layers, each alone.
 
         Raises
         ------
         ValueError
             If a buffer can not hold a tile.
         """
-        key = (plan.steps, plan.lhs, plan.rhs, plan.bias, plan.out, plan.shared, plan.kept_bytes, plan.layer.rhs_kind)
-        if key not in self._known:
-            self._known[key] = closed_form(plan, self._accelerator)
-        return self._known[key]
+        works = [Work.of(plan) for plan in plans]
+        new = [work for work in dict.fromkeys(works) if work not in self._known]
+        self._known |= zip(new, closed_forms(new, self._machine), strict=True)
+        return [self._known[work] for work in works]
 
 
 def network_timings(plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Timing, ...]:
@@ -64,7 +64,7 @@ def network_timings(plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Ti
         If a buffer can not hold a tile.
     """
     clock = Clock(accelerator)
-    timings = [clock.time(plan) for plan in plans]
+    timings = clock.times(plans)
     if not accelerator.memories.prefetches_weights:
         return tuple(timings)
     return tuple(_prefetched(plans, timings, accelerator))

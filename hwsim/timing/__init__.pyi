@@ -14,3 +14,4 @@ from .work import Work as Work
 from .timeline import Interval as Interval
 from .timeline import chrome_trace as chrome_trace
 from .timeline import timeline_frame as timeline_frame
+from .together import closed_forms as closed_forms

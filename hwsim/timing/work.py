@@ -7,7 +7,7 @@ points. What decides between formulas (dataflow, how results leave, buffering) i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Work:
     Parameters
     ----------
     name
-        Of the layer, for errors.
+        Of the layer, for errors; works that differ in nothing else are equal.
     batch, m, k, n
         The contraction as matrices ``[batch, m, k] x [batch, k, n]``.
     extra_rows, extra_columns
@@ -69,7 +69,7 @@ class Work:
         Whether the array reads a lhs that stays on chip where it is.
     """
 
-    name: str
+    name: str = field(compare=False)
     batch: Number
     m: Number
     k: Number
@@ -99,16 +99,22 @@ class Work:
     @classmethod
     def of(cls, plan: Plan) -> Work:
         """Read a plan."""
-        mac = plan.mac
-        never: dict[steps.Per, Number] = dict.fromkeys(steps.Per, 0)
-        slots = [(step, lane_elements(step, never)) for step in plan.steps]
-        results = sum(always for _, always in slots) + sum(
-            step.elements for step in plan.steps if isinstance(step, steps.Quantize) and step.operand == "out"
-        )
-        call, lhs, rhs = (
-            sum(lane_elements(step, never | {per: 1}) - always for step, always in slots)
-            for per in (steps.Per.CALL, steps.Per.LHS_FETCH, steps.Per.RHS_FETCH)
-        )
+        mac, held = plan.mac, plan.held
+        always: Number = 0
+        call: Number = 0
+        lhs: Number = 0
+        rhs: Number = 0
+        for step in plan.steps:
+            elements, per = _lane_use(step)
+            if per is None:
+                always = always + elements
+            elif per is steps.Per.CALL:
+                call = call + elements
+            elif per is steps.Per.LHS_FETCH:
+                lhs = lhs + elements
+            elif per is steps.Per.RHS_FETCH:
+                rhs = rhs + elements
+        quantized = [step.elements for step in plan.steps if isinstance(step, steps.Quantize) and step.operand == "out"]
         return cls(
             name=plan.layer.name,
             batch=mac.batch,
@@ -126,10 +132,10 @@ class Work:
             bias_bits=0 if plan.bias is None else plan.bias.total_dram_bits,
             rhs_is_weight=plan.layer.rhs_kind == "weight",
             is_float=mac.unit == "float",
-            call_slots=call + sum(always for _, always in slots),
+            call_slots=call + always,
             lhs_slots=lhs,
             rhs_slots=rhs,
-            out_slots=results,
+            out_slots=always + sum(quantized),
             shared_bits=0 if plan.shared is None else plan.shared.total_dram_bits,
             kept_bits=8 * plan.kept_bytes,
             scans=tuple(
@@ -138,9 +144,9 @@ class Work:
                 if isinstance(step, steps.ScanRange)
                 for stored in (plan.lhs if step.operand == "lhs" else plan.rhs,)
             ),
-            lhs_held=plan.held.elements,
-            lhs_row=plan.held.row,
-            lhs_halo=plan.held.halo,
+            lhs_held=held.elements,
+            lhs_row=held.row,
+            lhs_halo=held.halo,
             lhs_in_place=plan.lhs_in_place,
         )
 
@@ -194,21 +200,28 @@ def _lengths(boundaries: tuple[int, ...], k: int) -> tuple[tuple[int, int], ...]
 
 
 def lane_elements(step: Step, repeats: dict[steps.Per, Number]) -> Number:
-    """Elements that a step passes through the vector unit.
+    """Elements that a step passes through the vector unit."""
+    elements, per = _lane_use(step)
+    return elements if per is None else elements * repeats[per]
+
+
+def _lane_use(step: Step) -> tuple[Number, steps.Per | None]:
+    """Elements through the vector unit, and how often; None for those that come with the results.
 
     Corrections, bias and the final scaling of one result are stages of one pipeline and count once.
     """
     match step:
         case steps.ScanRange() | steps.Quantize() | steps.DequantizeWeights():
-            return sum(a.count * repeats[a.per] for a in step.actions[:1])
-        case steps.Migrate():
-            return 0 if step.folded else step.elements * repeats[steps.Per.LHS_FETCH]
-        case steps.Rotate() | steps.EncodePrototypes():
-            return step.lane_slots * repeats[step.actions[0].per]
-        case steps.MultiplyOutliers() | steps.ApplyFunction():
-            return step.lane_slots
+            actions = step.actions
+            return (actions[0].count, actions[0].per) if actions else (0, None)
         case steps.RescalePartialSums() | steps.Requantize() | steps.Dequantize():
-            return step.count
+            return step.count, None
+        case steps.MultiplyOutliers() | steps.ApplyFunction():
+            return step.lane_slots, None
+        case steps.Migrate():
+            return (0, None) if step.folded else (step.elements, steps.Per.LHS_FETCH)
+        case steps.Rotate() | steps.EncodePrototypes():
+            return step.lane_slots, step.actions[0].per
         case (
             steps.Decode()
             | steps.MultiplyAccumulate()
@@ -216,7 +229,7 @@ def lane_elements(step: Step, repeats: dict[steps.Per, Number]) -> Number:
             | steps.CorrectZeroPoints()
             | steps.AddBias()
         ):
-            return 0
+            return 0, None
 
 
 @dataclass(frozen=True, slots=True)
