@@ -25,13 +25,18 @@ POINTS = 1_000_000
 DATAFLOWS = ("output_stationary", "weight_stationary", "input_stationary")
 
 
-def points(count: int) -> dict[str, np.ndarray]:
-    """Shapes, arrays, dataflows, buffers and bandwidths, drawn at random."""
+def points(count: int, different: bool = False) -> dict[str, np.ndarray]:
+    """Shapes, arrays, dataflows, buffers and bandwidths, drawn at random: of 256 shapes, or of all up to 4096."""
     rng = np.random.default_rng(0)
-    return {
+    shapes = {
         "m": rng.choice(np.arange(1, 17) * 64, count),
         "k": rng.choice([256, 512, 1024, 2048], count),
         "n": rng.choice([128, 256, 512, 1024], count),
+    }
+    if different:
+        shapes = {name: rng.integers(1, 4097, count) for name in shapes}
+    return {
+        **shapes,
         "array.rows": rng.choice([8, 16, 32, 64, 128], count),
         "array.columns": rng.choice([8, 16, 32, 64, 128], count),
         "array.dataflow": rng.choice(DATAFLOWS, count),
@@ -40,8 +45,10 @@ def points(count: int) -> dict[str, np.ndarray]:
     }
 
 
-def measured(scheme: str, costs: bool, count: int, out: multiprocessing.Queue[tuple[float, float, float]]) -> None:
-    columns, network = points(count), workloads.gemm(128, 512, 256)
+def measured(
+    scheme: str, costs: bool, different: bool, count: int, out: multiprocessing.Queue[tuple[float, float, float]]
+) -> None:
+    columns, network = points(count, different), workloads.gemm(128, 512, 256)
     few = {name: column[:4096] for name, column in columns.items()}
     hwsim.explore(network, scheme, points=few, costs=costs)  # imports, first verdicts
     seconds = []
@@ -53,17 +60,22 @@ def measured(scheme: str, costs: bool, count: int, out: multiprocessing.Queue[tu
 
 
 def spaces() -> None:
-    print(f"{f'{POINTS:,} points of a product':<44} {'first s':>7} {'CPU s':>7} {'M points/s':>10} {'peak MB':>8}")
+    print(f"{f'{POINTS:,} points of a product':<54} {'first s':>7} {'CPU s':>7} {'M points/s':>10} {'peak MB':>8}")
     context = multiprocessing.get_context("spawn")
-    for scheme in ("w8a8-static", "w8a8-dynamic"):
+    for scheme, different in (
+        ("w8a8-static", False), ("w8a8-dynamic", False), ("w8a8-static", True), ("w8a8-dynamic", True),
+        ("w4a8-g128", True),
+    ):  # fmt: skip
         for costs in (False, True):
             queue: multiprocessing.Queue[tuple[float, float, float]] = context.Queue()
-            process = context.Process(target=measured, args=(scheme, costs, POINTS, queue))
+            process = context.Process(target=measured, args=(scheme, costs, different, POINTS, queue))
             process.start()
             first, best, peak = queue.get()
             process.join()
-            name = f"{scheme}, {'time, energy, area' if costs else 'time'}"
-            print(f"{name:<44} {first:7.2f} {best:7.2f} {POINTS / best / 1e6:10.2f} {peak:8.0f}", flush=True)
+            name = (
+                f"{scheme}, {'time, energy, area' if costs else 'time'}{', all shapes different' if different else ''}"
+            )
+            print(f"{name:<54} {first:7.2f} {best:7.2f} {POINTS / best / 1e6:10.2f} {peak:8.0f}", flush=True)
 
 
 def network() -> None:
