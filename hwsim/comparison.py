@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -189,19 +190,30 @@ def compare(
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Schemes side by side use the cores better than the threads of one matrix product, and sums of floats then
-        # have one order on every machine.
-        if measured:
-            recording.run_all()
-        tasks = [pool.submit(_rows, scheme, run, progress) for scheme in chosen]
+        # have one order on every machine. The frames' library takes most of a second to import, beside them.
+        pool.submit(importlib.import_module, "pandas")
         try:
-            rows = [row for task in tasks for row in task.result()]
+            if measured:
+                recording.run_all()
+            rows = [row for several in pool.map(lambda scheme: _rows(scheme, run, progress), chosen) for row in several]
+            reference = rows[0].result
+            if reference is None:
+                msg = f"baseline must be a scheme that the machine can run, not {base.name}: {rows[0].note}"
+                raise ValueError(msg)
+            budget = reference.built.total_um2
+            grown = list(pool.map(lambda row: _grown(network, row, budget, progress), rows))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if rows[0].result is None:
-        msg = f"baseline must be a scheme that the machine can run, not {base.name}: {rows[0].note}"
-        raise ValueError(msg)
-    return _assemble(network, base, rows, technologies)
+    return _assemble(network, base, reference, rows, grown, technologies)
+
+
+def _grown(network: Network, row: _Row, budget_um2: float, progress: Progress) -> dict[str, Any]:
+    """Read a scheme's plans again on as many elements as fit the area of the baseline's machine."""
+    if row.result is None:
+        return {}
+    progress(f"{row.scheme.name}: with the area of the baseline")
+    return equal_area(network, row.result, budget_um2)
 
 
 def _rows(scheme: Scheme, run: Callable[[Scheme], Result], progress: Progress) -> list[_Row]:
@@ -242,16 +254,18 @@ def _at(position: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, position))}]"
 
 
-def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: str | Sequence[str]) -> Comparison:
+def _assemble(
+    network: Network,
+    base: Scheme,
+    reference: Result,
+    rows: list[_Row],
+    grown: list[dict[str, Any]],
+    technologies: str | Sequence[str],
+) -> Comparison:
     import pandas as pd  # noqa: PLC0415
 
-    reference = rows[0].result
-    if reference is None:
-        msg = "baseline must have run"
-        raise ValueError(msg)
-    budget = reference.built.total_um2
     records = []
-    for row in rows:
+    for row, larger in zip(rows, grown, strict=True):
         record: dict[str, Any] = {
             "scheme": row.scheme.name,
             "verdict": "incompatible",
@@ -259,7 +273,7 @@ def _assemble(network: Network, base: Scheme, rows: list[_Row], technologies: st
             "note": row.note,
         }
         if row.result is not None:
-            record |= {**row.result.totals(), **equal_area(network, row.result, budget)}
+            record |= {**row.result.totals(), **larger}
         records.append(record)
     first = records[0]
     for record in records:

@@ -56,7 +56,7 @@ def _energy(result: Result, baseline: Result) -> list[Line]:
             "pipeline registers",
             before["pipeline_pj"],
             after["pipeline_pj"],
-            f"cut for {result.accelerator.cycle_ns:.3g} ns: {_cut_units(result)} instead of {_cut_units(baseline)}",
+            f"cut for {result.accelerator.cycle_ns:.3g} ns: {_cut_units(result)}; instead of {_cut_units(baseline)}",
         ),
         (
             "energy_pj",
@@ -109,7 +109,9 @@ def _latency(result: Result, baseline: Result) -> list[Line]:
     extra = any(layer.plan.extra_columns or layer.plan.extra_rows for layer in result.layers)
     channel = "; an extra channel for zero points" if extra else ""
     hops = [_hop(one) for one in (result, baseline)]
-    adder = f"; adder of sums in {hops[0]} instead of {hops[1]} stages" if hops[0] != hops[1] else ""
+    stays = result.accelerator.array.dataflow == "output_stationary"
+    cost = "partial sums in turn, joined in each fold" if stays else "cycles for a sum to pass an element"
+    adder = f"; {hops[0]} {cost}, instead of {hops[1]}" if hops[0] != hops[1] else ""
     bounds = Counter(layer.timing.bound for layer in result.layers)
     return [
         ("latency_us", "array", compute[0] * ns, compute[1] * ns, f"same array and folds{adder}{cut}{channel}"),
@@ -204,7 +206,7 @@ def _cut_units(result: Result) -> str:
     machine, technology = result.accelerator, result.technology
     units = dict.fromkeys(line.cuts for line in result.built.built if line.cuts is not None)
     stages = {unit: Pipeline.of(price(technology, unit), machine.cycle_ns, technology).stages for unit in units}
-    return ", ".join(f"{unit} in {count} stages" for unit, count in stages.items()) or "no unit"
+    return ", ".join(f"{unit} into {count}" for unit, count in stages.items()) or "no unit"
 
 
 def _hop(result: Result) -> int:

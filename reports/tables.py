@@ -344,6 +344,7 @@ def frame_table(
     caption: str = "",
     rank: bool = False,
     max_rows: int | None = None,
+    one_unit: bool = False,
 ) -> Grid:
     """Lay out any frame whose column names end in units.
 
@@ -361,6 +362,8 @@ def frame_table(
         Mark the best of each column that has a better direction.
     max_rows
         Show at most so many rows, and say how many were left out.
+    one_unit
+        Show all columns but `key` in one unit, as they are to be compared along a row; they have one suffix.
 
     Returns
     -------
@@ -392,7 +395,9 @@ def frame_table(
     left_out = 0 if max_rows is None else max(0, len(frame) - max_rows)
     shown = frame.head(len(frame) - left_out).reset_index(drop=True)
     first = make_column(shown, name)
-    columns = [make_column(shown, str(column), rank=rank) for column in shown.columns if column != name]
+    others = [str(column) for column in shown.columns if column != name]
+    unit = choose_unit(others[0], [x for column in others for x in numbers(shown[column])]) if one_unit else None
+    columns = [make_column(shown, column, rank=rank, unit=unit) for column in others]
     notes = [caption, f"{left_out:,} more rows." if left_out else ""]
     return Grid(
         f"{first.label} {first.unit.symbol}".strip(),

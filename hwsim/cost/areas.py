@@ -146,7 +146,7 @@ def area(plans: Iterable[Plan], accelerator: Accelerator, technology: Technology
         cut = Pipeline.of(unit, accelerator.cycle_ns, technology, passes=passes)
         bits = cut.bits + cut.waiting_bits
         if type(bits) is not int or bits:
-            what, one = f"1-bit pipeline register of {need.component}", price(technology, flip_flop)
+            what, one = f"pipeline flip-flop of {need.component}", price(technology, flip_flop)
             line = Built.of(what, need.place, count * bits, one, component=flip_flop, cuts=need.component)
             built.append(line)
     return Area((*built, *_memories(accelerator, technology)))

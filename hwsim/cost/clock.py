@@ -142,7 +142,7 @@ def clock_statements(paths: Sequence[CriticalPath], *, most: int = 3) -> list[tu
         found.append((lead, f"{named}."))
     turning = [path for path in paths if path.turns > 1 and not path.too_slow]
     if turning:
-        named = _listed((f"{p.turns} of a {p.component}" for p in turning), most)
+        named = _listed((f"{p.turns} in each {p.component}" for p in turning), most)
         found.append(("Partial sums in turn in an adder of several stages, added up at the end", f"{named}."))
     reading = [path for path in paths if path.too_long and path.place == "chip"]
     if reading:

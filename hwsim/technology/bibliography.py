@@ -70,7 +70,7 @@ def _memories(node: Node) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if node.sram is not None:
         found += [
-            _entry(node, f"SRAM {p.capacity_bytes} B x {p.width_bits} read", p.read_pj, "pJ", p)
+            _entry(node, f"SRAM {_capacity(p.capacity_bytes)} x {p.width_bits} read", p.read_pj, "pJ", p)
             for p in node.sram.points
         ]
         if node.sram.area_factor is not None:
@@ -79,10 +79,18 @@ def _memories(node: Node) -> list[dict[str, Any]]:
         family = document("sram_families")[node.sram.family]
         for row in rows("sram"):
             if row["family"] == node.sram.family:
-                name = f"{row['family']} {row['capacity_bytes']} B x {row['width_bits']} {row['op']}"
+                capacity = _capacity(int(row["capacity_bytes"]))
+                name = f"{row['family']} {capacity} x {row['width_bits']} {row['op']}"
                 where = {"node_nm": int(float(row["node_nm"])), "voltage_v": float(row["voltage_v"])}
                 found.append({"name": name, "value": float(row["energy_pj"]), "unit": "pJ", **where, **family})
     return found
+
+
+def _capacity(size: int) -> str:
+    for unit, least in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= least:
+            return f"{size / least:g} {unit}"
+    return f"{size} B"
 
 
 def _listed(table: str, what: str) -> list[dict[str, Any]]:

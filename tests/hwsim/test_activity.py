@@ -192,4 +192,4 @@ def test_the_command_measures_and_warns() -> None:
     text = CliRunner().invoke(command, ["--costs-only", "--scheme", "fp32"], env={"COLUMNS": "80"}).output
     said = " ".join(text.split())
     assert "Longer than the clock's 4 ns and pipelined, registers counted: fp32 MAC 9.7 ns, 3 stages" in said
-    assert "Partial sums in turn in an adder of several stages, added up at the end: 2 of a fp32 MAC." in said
+    assert "Partial sums in turn in an adder of several stages, added up at the end: 2 in each fp32 MAC." in said

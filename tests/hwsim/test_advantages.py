@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -80,3 +81,15 @@ def test_the_command_says_what_stands(width: int) -> None:
     for text in ("Ranking by energy", "Energy by technology", "Memory, power, latency and chip area"):
         assert text in done.output
     assert "Longer than the clock's 4 ns" in done.output
+
+
+def test_losses_are_those_of_the_schemes_at_hand() -> None:
+    """A scheme that no product has room for is in no row; a few schemes are tried themselves."""
+    said: list[str] = []
+    sizes = {"m": (1,), "k": (512,), "n": (1,)}
+    frame = losing_cases(schemes=("w8a8-dynamic", "w8a8-channel-in"), sizes=sizes, progress=said.append)
+    assert set(frame["scheme"]) == {"w8a8-dynamic"}
+    assert said == ["advantages over 1 x 512 x 1"]
+    arguments = ["--costs-only", "-s", "w8a8-dynamic", "-s", "pow2", "--advantages", "--json"]
+    done = CliRunner().invoke(command, arguments)
+    assert {row["scheme"] for row in json.loads(done.stdout)["losses"]} == {"w8a8-dynamic", "pow2"}

@@ -325,6 +325,7 @@ def test_progress_names_schemes_and_layers() -> None:
     hwsim.compare(network_of(weight_layer()), ("w8a8-static",), machine(), progress=said.append)
     assert "w8a8-static" in said
     assert "w8a8-static: up" in said
+    assert "w8a8-static: with the area of the baseline" in said
 
 
 def test_a_comparison_shows_itself_in_a_notebook(small: hwsim.Comparison) -> None:

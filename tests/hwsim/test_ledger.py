@@ -58,7 +58,7 @@ def test_products_of_activations_move_no_weights() -> None:
 
 
 def test_pipeline_registers_have_lines_of_their_own() -> None:
-    """6 elements with 170 flip-flops and 32 to wait in, against 2 lanes with a quantizer's 90 and a requantizer's 2 x 93."""
+    """6 elements with 170 flip-flops and 32 to wait in; 2 lanes with a quantizer's 90 and a requantizer's 2 x 93."""
     base, other = result("fp32"), result("w8a8-static")
     lines = {(row["quantity"], row["component"]): row for row in ledger_rows(other, base)}
     flip_flop = base.technology.register(1)
@@ -68,9 +68,9 @@ def test_pipeline_registers_have_lines_of_their_own() -> None:
     assert vector["value"] == pytest.approx(2 * (90 + 2 * 93) * flip_flop.area_um2)
     spent = lines["energy_pj", "pipeline registers"]
     assert spent["value"] == pytest.approx((13 * 29 * 90 + 13 * 17 * 2 * 93) * flip_flop.energy_pj)
-    assert "fp32 to 8-bit quantizer in 2 stages" in spent["reason"]
-    assert "fp32 MAC in 3 stages" in spent["reason"]
-    assert "adder of sums in 1 instead of 2 stages" in lines["latency_us", "array"]["reason"]
+    assert "fp32 to 8-bit quantizer into 2" in spent["reason"]
+    assert "fp32 MAC into 3" in spent["reason"]
+    assert "1 partial sums in turn, joined in each fold, instead of 2" in lines["latency_us", "array"]["reason"]
 
 
 def test_reasons_name_segments_and_channels() -> None:

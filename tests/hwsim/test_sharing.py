@@ -55,7 +55,7 @@ def test_schemes_share_what_they_both_need() -> None:
     assert frame.loc["8x8-bit MAC into 32 bits", "schemes"] == "w8a8-static, w8a8-dynamic"
     assert frame.loc["fp16 absmax scanner", "schemes"] == "w8a8-dynamic"
     assert frame.loc["32x32-bit requantizer, rounding twice", "schemes"] == "w8a8-static"
-    cuts = "1-bit pipeline register of 32x32-bit requantizer, rounding twice"
+    cuts = "pipeline flip-flop of 32x32-bit requantizer, rounding twice"
     assert (frame.loc[cuts, "schemes"], frame.loc[cuts, "count"]) == ("w8a8-static", 16 * 2 * 93)
 
 

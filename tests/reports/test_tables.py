@@ -186,3 +186,12 @@ def test_the_titles_over_bands_are_whole_at_any_width(baseline: str, width: int)
     assert titles >= 2
     # Each ends in the baseline's name, beside the words or under them.
     assert len(re.findall(rf"(?<=[─ ] )(ratio to |with the area of )?{baseline}(?![\w,-])", text)) == titles
+
+
+def test_columns_of_one_unit_are_compared_along_a_row() -> None:
+    """Alone, 2e9 pJ would be mJ; beside microjoules it is 2,000 of them."""
+    frame = pd.DataFrame({"scheme": ["a", "b"], "small_pj": [3e6, 4e6], "large_pj": [2e10, 3e10]})
+    alone, beside = (rendered(frame_table(frame, one_unit=one), 80) for one in (False, True))
+    assert "mJ" in alone
+    assert "mJ" not in beside
+    assert "20,000" in beside

@@ -279,7 +279,7 @@ def test_stages_of_one_pipeline_have_units_of_their_own() -> None:
     plan = hwsim.lower(weight_layer(k=256), Scheme.load("w4a8-g128"), base)
     lane = {line.what: line.count for line in area([plan], base, TECHNOLOGY).built if line.place == "lane"}
     assert lane["fp32 adder"] == 2 * 2
-    assert lane["1-bit pipeline register of fp32 adder"] == 2 * 2 * CUTS["fp32 adder"]
+    assert lane["pipeline flip-flop of fp32 adder"] == 2 * 2 * CUTS["fp32 adder"]
     assert lane["fp32 multiplier"] == 2, "of the two scales of a partial sum"
     assert lane["fp16 to 8-bit quantizer"] == 2
 
