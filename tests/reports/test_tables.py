@@ -190,7 +190,7 @@ def test_the_titles_over_bands_are_whole_at_any_width(baseline: str, width: int)
 
 def test_columns_of_one_unit_are_compared_along_a_row() -> None:
     """Alone, 2e9 pJ would be mJ; beside microjoules it is 2,000 of them."""
-    frame = pd.DataFrame({"scheme": ["a", "b"], "small_pj": [3e6, 4e6], "large_pj": [2e10, 3e10]})
+    frame = pd.DataFrame({"scheme": ["a", "b"], "one_pj": [3e6, 4e6], "two_pj": [3e6, 4e6], "large_pj": [2e10, 3e10]})
     alone, beside = (rendered(frame_table(frame, one_unit=one), 80) for one in (False, True))
     assert "mJ" in alone
     assert "mJ" not in beside
