@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsim.execution import Execution, Prepared, Samples, execute, prepare
+from hwsim.execution import Execution, Prepared, Samples, clamped, execute, prepare
 from quant import sqnr_db
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def measure_errors(
         prepared[layer.name] = prepare(plan, recording.samples(layer, calibration=True), recording.bias(layer))
         run = _call(prepared[layer.name], evaluation.lhs, evaluation.rhs, accelerator)
         runs[layer.name] = evaluation, run
-        errors[layer.name] = _error(evaluation.out, run.out)
+        errors[layer.name] = _error(clamped(plan, evaluation.out), run.out)
 
     def contract(layer: Layer, lhs: Any, rhs: Any, _: Any) -> Any:
         recorded, run = runs[layer.name]

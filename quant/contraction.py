@@ -319,7 +319,7 @@ class Contraction:
         return Contraction(tuple(copied), self.rhs, self.out)
 
     def gather(self, lhs: Array, sizes: Mapping[str, int], fill: object = 0) -> Array:
-        """Copy lhs into the operand of `im2col`; absent terms become `fill`."""
+        """Copy lhs into the operand of `im2col`; absent terms become `fill`, or with None what is nearest to them."""
         full = self.complete(sizes)
         copied = lhs
         for link in self.links:
@@ -328,9 +328,10 @@ class Contraction:
                 np.arange(full[link.rhs]), np.arange(full[link.out])[:, None], full[link.lhs]
             )
             copied = np.take(copied, position, axis=axis)
-            shape = [1] * copied.ndim
-            shape[axis : axis + 2] = present.shape
-            copied = np.where(present.reshape(shape), copied, np.asarray(fill, copied.dtype))
+            if fill is not None:
+                shape = [1] * copied.ndim
+                shape[axis : axis + 2] = present.shape
+                copied = np.where(present.reshape(shape), copied, np.asarray(fill, copied.dtype))
         return copied
 
     def im2col_axis(self, link: Link) -> int:
@@ -351,7 +352,7 @@ class Contraction:
         sizes
             Sizes of the output axes of links, where equal padding does not give them.
         fill
-            Value of absent terms, 0 or the zero point of lhs.
+            Value of absent terms, 0 or the zero point of lhs; None for what is nearest, as for a scale.
 
         Returns
         -------

@@ -37,6 +37,7 @@ class FunctionKind(enum.StrEnum):
     GELU = "gelu"
     SILU = "silu"
     RELU = "relu"
+    RELU6 = "relu6"
     ADD = "add"
     MULTIPLY = "multiply"
     SCALE = "scale"
@@ -60,6 +61,7 @@ _SIGNATURES: dict[FunctionKind, tuple[int, frozenset[str]]] = {
     FunctionKind.GELU: (1, frozenset()),
     FunctionKind.SILU: (1, frozenset()),
     FunctionKind.RELU: (1, frozenset()),
+    FunctionKind.RELU6: (1, frozenset()),
     FunctionKind.ADD: (2, frozenset()),
     FunctionKind.MULTIPLY: (2, frozenset()),
     FunctionKind.SCALE: (1, frozenset({"factor"})),
@@ -185,6 +187,8 @@ class Function:
                 return silu(x)
             case FunctionKind.RELU:
                 return np.maximum(x, 0)
+            case FunctionKind.RELU6:
+                return np.clip(x, 0, 6)
             case FunctionKind.ADD:
                 return x + arrays[1]
             case FunctionKind.MULTIPLY:

@@ -6,3 +6,4 @@ from .samples import Samples as Samples
 from .preparation import prepare as prepare
 from .quantization import Float32 as Float32
 from .migration import shared_labels as shared_labels
+from .preparation import clamped as clamped

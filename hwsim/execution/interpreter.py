@@ -89,7 +89,7 @@ def array_operands(
         if isinstance(step, steps.MultiplyAccumulate):
             if step.unit not in {"multiply", "shift"}:
                 break
-            return state.gemm(state.q["lhs"].integers, state.q["rhs"].integers)
+            return state.integers
         _run(state, step)
     msg = f"plan of {prepared.plan.layer.name} must multiply integers, not {prepared.plan.mac.unit}"
     raise ValueError(msg)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwsim.execution.migration import along, migration_of
 from hwsim.execution.prototypes import Prototypes, fit_prototypes
 from hwsim.execution.quantization import Float32, quantized, rounded
@@ -105,8 +107,19 @@ def _static_scales(plan: Plan, lhs_samples: Float32, samples: Samples) -> dict[s
                 case "out":
                     pass
     if plan.scheme.output is not None and plan.verdict is not None:
-        static["out"] = quantize_operand(samples.out, plan.scheme.output, output_layout(plan))
+        static["out"] = quantize_operand(clamped(plan, samples.out), plan.scheme.output, output_layout(plan))
     return static
+
+
+def clamped(plan: Plan, out: Float32) -> Float32:
+    """Apply what the requantizer of a plan does beside its own to real results."""
+    match plan.clamp:
+        case None:
+            return out
+        case "relu":
+            return np.maximum(out, np.float32(0))
+        case "relu6":
+            return np.clip(out, np.float32(0), np.float32(6))
 
 
 def output_layout(plan: Plan) -> ScaleLayout:

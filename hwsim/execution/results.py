@@ -54,7 +54,12 @@ def requantize(state: State, step: Requantize) -> None:
         profile = datapath.multiplier_profile(step.multiplier_bits)
     multiplier = datapath.output_multiplier(lhs_scale[:, :1], rhs_scale, out.scales[0].reshape(()), profile)
     zero = 0 if out.zero_point is None else int(out.zero_point.reshape(()))
-    codes = datapath.requantize(state.sums[0], multiplier, profile=profile, zero_point=zero, output=step.target)
+    bounds = None
+    if step.clamp is not None:
+        bounds = datapath.activation_clamp(step.clamp, float(out.scales[0].reshape(())), zero, step.target)
+    codes = datapath.requantize(
+        state.sums[0], multiplier, profile=profile, zero_point=zero, output=step.target, clamp=bounds
+    )
     state.values = (codes.astype(np.int32) - zero).astype(np.float32) * out.scales[0].reshape(())
     state.codes = QTensor(
         codes=state.contraction.from_gemm(codes, state.sizes()),
@@ -89,7 +94,7 @@ def _join(state: State, step: RescalePartialSums) -> tuple[IntArray, IntArray]:
     """
     moving = {(one.operand, one.level) for one in needed(state.plan.verdict).varying}
     planes = [_moving_scale(q, {level for side, level in moving if side == role}) for role, q in _sides(state)]
-    powers, factors = (state.gemm(*pair) for pair in zip(*planes, strict=True))
+    powers, factors = (state.planes(*pair) for pair in zip(*planes, strict=True))
     starts = [start for start, _ in state.segments()]
     exponents = [powers[0][..., at : at + 1] + powers[1][..., at : at + 1, :] for at in starts]
     base = np.maximum(
@@ -137,5 +142,5 @@ def _constant_scales(state: State) -> tuple[Float32, Float32]:
             if (role, index) not in moving:
                 plane = plane * level.expand(q.scales[index], q.layout.axes, q.shape)
         planes.append(plane)
-    a, b = state.gemm(*planes)
+    a, b = state.planes(*planes)
     return a[..., :1], b[..., :1, :]

@@ -104,8 +104,23 @@ class State:
         return {**lhs, **dict(zip(self.contraction.rhs, source, strict=True))}
 
     def gemm(self, lhs: npt.NDArray[Any], rhs: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Bring operands into the shape of a batched matrix product."""
+        """Bring operands into the shape of a batched matrix product; the padding of a convolution is 0."""
         return self.contraction.to_gemm(lhs, rhs)
+
+    def planes(self, lhs: npt.NDArray[Any], rhs: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Bring what belongs to the values of operands into the same shape; padding has that of its neighbours."""
+        return self.contraction.to_gemm(lhs, rhs, fill=None)
+
+    @functools.cached_property
+    def integers(self) -> tuple[IntArray, IntArray]:
+        """Integers that the array multiplies, ``[batch, m, k]`` and ``[batch, k, n]``; padding is the zero point."""
+        lhs, rhs = self.gemm(self.q["lhs"].integers, self.q["rhs"].integers)
+        zero = self.q["lhs"].element_zero_point()
+        if zero is None or not self.contraction.links:
+            return lhs, rhs
+        there = self.gemm(np.ones(self.q["lhs"].shape, np.bool_), self.q["rhs"].integers)[0]
+        zeros = self.planes(np.broadcast_to(zero, self.q["lhs"].shape), self.q["rhs"].integers)[0]
+        return np.where(there, lhs, zeros.astype(lhs.dtype)), rhs
 
     def segments(self) -> list[tuple[int, int]]:
         """First step and the step after the last one of each partial sum."""
@@ -122,7 +137,7 @@ class State:
         if self.prepared.prototypes is not None:
             scale = self.q["lhs"].scales[0].reshape(1, 1, 1)
             return scale, self.prepared.prototypes.tables.scales[0].reshape(1, 1, -1)
-        return self.gemm(self.q["lhs"].element_scale(), self.q["rhs"].element_scale())
+        return self.planes(self.q["lhs"].element_scale(), self.q["rhs"].element_scale())
 
     @property
     def preloads_terms(self) -> bool:

@@ -27,7 +27,7 @@ def multiply_floats(state: State, step: MultiplyAccumulate) -> None:
 
 def multiply_integers(state: State) -> None:
     """Sum integer products, one segment of the reduction after the other."""
-    a, b = state.gemm(state.q["lhs"].integers, state.q["rhs"].integers)
+    a, b = state.integers
     for start, stop in state.segments():
         state.sums.append(
             datapath.matmul(a[..., start:stop], b[..., start:stop, :], state.accumulator, initial=state.initial)
@@ -68,7 +68,7 @@ def preload(state: State) -> None:
 
 def _correction(state: State, start: int, stop: int, *, offline: bool) -> IntArray:
     """Zero-point terms of one segment; `offline` those that need constants only."""
-    lhs, rhs = state.gemm(state.q["lhs"].integers, state.q["rhs"].integers)
+    lhs, rhs = state.integers
     z_lhs, z_rhs = _zero_points(state, start)
     rhs_sums = rhs[..., start:stop, :].sum(axis=-2, keepdims=True, dtype=np.int64)
     constant = -z_lhs * rhs_sums + (stop - start) * z_lhs * z_rhs
@@ -79,5 +79,5 @@ def _correction(state: State, start: int, stop: int, *, offline: bool) -> IntArr
 
 def _zero_points(state: State, at: int) -> tuple[IntArray, IntArray]:
     zeros = ((q, q.element_zero_point()) for q in (state.q["lhs"], state.q["rhs"]))
-    a, b = state.gemm(*(np.broadcast_to(np.int64(0), q.shape) if zero is None else zero for q, zero in zeros))
+    a, b = state.planes(*(np.broadcast_to(np.int64(0), q.shape) if zero is None else zero for q, zero in zeros))
     return a[..., at : at + 1].astype(np.int64), b[..., at : at + 1, :].astype(np.int64)

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hwsim.network.fusion import fused
 from hwsim.plan import ApplyFunction, Plan
 from workloads import Function, FunctionKind, Layer
 
@@ -43,6 +44,7 @@ OPERATIONS: dict[FunctionKind, tuple[int, int]] = {
     FunctionKind.GELU: (1 + _RECIPROCAL[0] + 4 + _EXPONENTIAL[0] + 2, 2 + _RECIPROCAL[1] + 5 + 1 + _EXPONENTIAL[1] + 3),
     FunctionKind.SILU: (_EXPONENTIAL[0] + 1 + _RECIPROCAL[0], _EXPONENTIAL[1] + _RECIPROCAL[1] + 1),
     FunctionKind.RELU: (1, 0),
+    FunctionKind.RELU6: (2, 0),
     FunctionKind.ADD: (1, 0),
     FunctionKind.MULTIPLY: (0, 1),
     FunctionKind.SCALE: (0, 1),
@@ -71,13 +73,14 @@ def with_functions(network: Network, plans: Sequence[Plan], accelerator: Acceler
     made = {plan.layer.name: plan for plan in plans}
     at = network.layers[0].name
     results: dict[str, int] = {}
+    done = fused(network, plans)
     for node in network.nodes:
         if isinstance(node, Layer):
             at = node.name
             results[node.output] = made[at].out.elements
             continue
         results[node.output] = node.elements()
-        if not node.kind.moves_only:
+        if not node.kind.moves_only and node.name not in done:
             step = _step(node, results.get(node.inputs[0], node.elements()))
             made[at] = replace(made[at], steps=(*made[at].steps, step))
     return tuple(made.values())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.lowering import lower
 from hwsim.network.functions import with_functions
+from hwsim.network.fusion import fuse
 from hwsim.network.residency import keep
 from hwsim.network.sequence import network_timings
 from hwsim.network.sharing import share
@@ -26,7 +27,7 @@ def plan_network(network: Network, scheme: Scheme, accelerator: Accelerator) -> 
         If a layer can not be run.
     """
     lowered = [lower(layer, scheme, accelerator) for layer in network.layers]
-    plans = with_functions(network, lowered, accelerator)
+    plans = with_functions(network, fuse(network, lowered), accelerator)
     return share(network, keep(network, plans, accelerator))
 
 

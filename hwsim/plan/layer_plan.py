@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
 from hwsim.plan.function_steps import ApplyFunction
@@ -142,6 +142,11 @@ class Plan:
         return self.lhs.in_place and not self.held.patches
 
     @property
+    def clamp(self) -> Literal["relu", "relu6"] | None:
+        """Function that the requantizer does as it saturates."""
+        return next((step.clamp for step in self.steps if isinstance(step, Requantize)), None)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates that the contraction asks for; `mac.macs` are those that the array carries out."""
         return self.layer.macs
@@ -183,7 +188,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def _where(step: Step) -> str:
+def _where(step: Step) -> str:  # noqa: C901  one case for each kind of step
     """Say which operand a step works on, and where or when."""
     match step:
         case ScanRange():
@@ -200,6 +205,8 @@ def _where(step: Step) -> str:
             return f" in {step.segments} segments"
         case RescalePartialSums():
             return f" by {step.kind}"
+        case Requantize(clamp=str(clamp)):
+            return f" and {clamp}"
         case AddBias():
             return f" in {step.target}"
         case DequantizeWeights() | Dequantize():

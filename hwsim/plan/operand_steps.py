@@ -113,6 +113,11 @@ class Quantize:
     at: Literal["load", "producer", "requantizer", "earlier"]
 
     @property
+    def plain_spec(self) -> OperandSpec:
+        """Spec of the integers themselves, before prototypes replace any."""
+        return self.spec.replace(code="affine", prototypes=None, width=None) if self.spec.code == "pq" else self.spec
+
+    @property
     def actions(self) -> tuple[Action, ...]:
         """One quantization for each element, at each fetch if it happens on loading."""
         if self.at in {"requantizer", "earlier"}:

@@ -134,6 +134,8 @@ class Requantize:
         ``fixed`` (one product, one rounding shift), ``double`` (rounded twice), ``shift`` or ``float``.
     profile, multiplier_bits
         What it computes: the profile of that name, or of a multiplier so wide if the machine's is below 32 bits.
+    clamp
+        Function whose range results saturate to, beside that of `target`: ``relu`` or ``relu6``.
     """
 
     count: int
@@ -142,6 +144,7 @@ class Requantize:
     accumulator_bits: int
     multiplier_bits: int
     target: IntFormat
+    clamp: Literal["relu", "relu6"] | None = None
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -549,3 +549,25 @@ def test_a_layer_with_a_bias_can_not_be_prepared_without_it(scheme: str) -> None
     text = "bias must be given for layer up, which has one"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         prepare(plan, Samples(lhs, rhs, layer.contract(lhs, rhs, bias)))
+
+
+@pytest.mark.parametrize("name", ["w8a8-static", "w8a8-asym-act", "tflite-int8", "w8a8-dynamic", "w8a8-asym-weight"])
+def test_padding_of_a_convolution_is_zero_in_every_scheme(name: str) -> None:
+    """A convolution with padding gives what one without gives of an image that carries its border of zeros."""
+    rng = np.random.default_rng(7)
+    image = rng.standard_normal((2, 3, 5, 5)).astype(np.float32) + np.float32(1)
+    weight = rng.standard_normal((7, 3, 3, 3)).astype(np.float32)
+    bordered = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    scheme = Scheme.load(name).replace(activation__layout="per_tensor")
+    runs = []
+    for text, x in (("conv2d padding=1", image), ("conv2d", bordered)):
+        sizes = {"b": 2, "c": 3, "h": x.shape[2], "w": x.shape[3], "o": 7, "r": 3, "s": 3}
+        layer = Layer("conv", text, sizes, "x", "w", "y")
+        plan = hwsim.lower(layer, scheme, hwsim.Accelerator.load("edge-16x16"))
+        # The border is inside the range of the image, so that both are quantized alike.
+        out = layer.contract(x, weight)
+        runs.append(
+            hwsim.execute(prepare(plan, Samples(x, weight, out)), x, None, hwsim.Accelerator.load("edge-16x16"))
+        )
+    np.testing.assert_array_equal(runs[0].sums[0], runs[1].sums[0])
+    np.testing.assert_array_equal(runs[0].out, runs[1].out)
