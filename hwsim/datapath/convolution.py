@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from quant.formats import IntArray, IntFormat
+from quant.formats import IntArray, IntFormat, Overflow
 
+from . import steps
 from .accumulator import Accumulator
 from .multiply import matmul
 from .operands import OPERAND_BITS, as_integers
@@ -84,7 +85,7 @@ def conv2d(
     ValueError
         If the shapes and the geometry do not fit, or as `matmul` does.
     AccumulatorOverflowError
-        If a trapping register leaves its range; `output` counts (group, pixel, kernel) within one band of rows.
+        If a trapping register leaves its range; `output` counts (group, kernel, pixel) within one band of rows.
 
     Examples
     --------
@@ -97,37 +98,82 @@ def conv2d(
     height, width = _output_size(images, kernels, geometry)
     per_kernel = _per_kernel("weight_zero", weight_zero, kernels.shape[0])
     start = None if initial is None else _per_kernel("initial", initial, kernels.shape[0])
-    columns = _columns(_corrected(kernels, per_kernel[:, None, None, None]), groups)
-    out = np.empty((images.shape[0], groups, kernels.shape[0] // groups, height, width), accumulator.dtype)
-    # [g, 1, m / g]: the same start for every pixel of a kernel.
-    preload = None if start is None else start.reshape(groups, 1, -1)
+    zero = int(_per_kernel("x_zero", as_integers("x_zero", x_zero, IntFormat(OPERAND_BITS)), 1)[0])
+    border = 0
+    wraps = accumulator.overflow is Overflow.WRAP and accumulator.is_plain and accumulator.bits <= 32
+    if zero and wraps and not np.any(per_kernel) and _fits(zero, images.dtype):
+        # Bytes stay bytes: what the zero point adds is the same in every sum of a kernel, equation (36).
+        sums = kernels.reshape(len(kernels), -1).sum(axis=1, dtype=np.int64)
+        start = _wrapped((0 if start is None else start.astype(np.int64)) - zero * sums, accumulator)
+        border = zero
+    else:
+        images, kernels = _corrected(images, zero), _corrected(kernels, per_kernel[:, None, None, None])
+    rows = kernels.reshape(groups, len(kernels) // groups, -1)
+    # [g, m / g, 1]: the same start for every pixel of a kernel.
+    preload = None if start is None else start.reshape(groups, -1, 1)
+    out = np.empty((images.shape[0], groups, rows.shape[1], height, width), accumulator.dtype)
     for image, result in zip(images, out, strict=True):
-        corrected = _corrected(image, np.asarray(as_integers("x_zero", x_zero, IntFormat(OPERAND_BITS))))
-        for top, rows, patches in _patches(corrected, kernels.shape[2:], (height, width), geometry):
-            acc = matmul(patches, columns, accumulator, initial=preload, order=order)
-            result[:, :, top : top + rows] = acc.swapaxes(1, 2).reshape(groups, -1, rows, width)
+        for top, patches in _patches(image, border, kernels.shape[2:], (height, width), geometry):
+            band = result[:, :, top : top + patches.shape[2] // width]
+            acc = _depthwise(rows, patches, accumulator, preload, order)
+            if acc is None:
+                acc = matmul(rows, patches, accumulator, initial=preload, order=order)
+            band[...] = acc.reshape(band.shape)
     return out.reshape(images.shape[0], kernels.shape[0], height, width)
 
 
-def _corrected(x: IntArray, zero: IntArray) -> IntArray:
+def _depthwise(
+    rows: IntArray,
+    patches: IntArray,
+    accumulator: Accumulator,
+    start: IntArray | None,
+    order: npt.ArrayLike | None,
+) -> IntArray | None:
+    """Step all registers of one kernel a channel at once, a tap after the other; None if that is not what is asked."""
+    lo, hi = accumulator.range
+    match accumulator.overflow:
+        case Overflow.WRAP:
+            fits = accumulator.bits == 32
+        case Overflow.SATURATE:
+            # A register and an addend of two bytes fit int32.
+            fits = accumulator.bits <= 30 and accumulator.dot_depth == 1
+        case Overflow.TRAP:
+            fits = False
+    plain = accumulator.is_plain and accumulator.final_bits is None and order is None
+    if rows.shape[1] > 1 or rows.dtype.itemsize > 1 or patches.dtype.itemsize > 1 or not (plain and fits):
+        return None
+    register = np.zeros((len(rows), patches.shape[2]), np.int32)
+    if start is not None:
+        register += start[:, 0].astype(np.int32)
+    for tap in range(rows.shape[2]):
+        register += patches[:, tap] * rows[:, 0, tap, np.newaxis].astype(np.int32)
+        if accumulator.overflow is Overflow.SATURATE:
+            np.clip(register, lo, hi, out=register)
+    return register
+
+
+def _fits(value: int, dtype: np.dtype[Any]) -> bool:
+    info = np.iinfo(dtype)
+    return bool(info.min <= value <= info.max)
+
+
+def _wrapped(x: IntArray, accumulator: Accumulator) -> IntArray:
+    return np.asarray(steps.fit(x, *accumulator.range, Overflow.WRAP, steps.choose_array))
+
+
+def _corrected(x: IntArray, zero: int | IntArray) -> IntArray:
     """Subtract zero points; keep the narrow type if there are none."""
     if not np.any(zero):
         return x
-    return np.asarray(x.astype(np.int32) - zero.astype(np.int32))
-
-
-def _columns(kernels: IntArray, groups: int) -> IntArray:
-    """Turn kernels [m, c / g, kh, kw] into matrices [g, k, m / g]."""
-    m = kernels.shape[0]
-    return kernels.reshape(groups, m // groups, -1).swapaxes(1, 2)
+    return np.asarray(x.astype(np.int32) - np.asarray(zero).astype(np.int32))
 
 
 def _patches(
-    image: IntArray, kernel: tuple[int, ...], size: tuple[int, int], geometry: Geometry
-) -> Iterator[tuple[int, int, IntArray]]:
-    """Yield bands of output rows: the first row, their number, and the patches [g, rows * ow, k] under them."""
+    image: IntArray, border: int, kernel: tuple[int, ...], size: tuple[int, int], geometry: Geometry
+) -> Iterator[tuple[int, IntArray]]:
+    """Yield bands of output rows: the first row, and the patches [g, k, rows * ow] under them."""
     top, left, bottom, right = geometry.pads
-    padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+    padded = np.pad(image, ((0, 0), (top, bottom), (left, right)), constant_values=border)
     channels, groups = image.shape[0], geometry.groups
     (kh, kw), (dy, dx), (sy, sx) = kernel, geometry.dilations, geometry.strides
     height, width = size
@@ -146,8 +192,7 @@ def _patches(
     rows = max(1, _PATCH_ELEMENTS // max(1, channels * kh * kw * width))
     for first in range(0, height, rows):
         band = window[:, :, :, first : first + rows]
-        count = band.shape[3]
-        yield first, count, band.reshape(groups, -1, count * width).swapaxes(1, 2)
+        yield first, band.reshape(groups, -1, band.shape[3] * width)
 
 
 def _output_size(images: IntArray, kernels: IntArray, geometry: Geometry) -> tuple[int, int]:

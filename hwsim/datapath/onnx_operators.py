@@ -15,9 +15,9 @@ from quant.formats import FloatArray, IntArray, IntFormat
 
 from .convolution import conv2d
 from .float_quantization import dequantize, quantize
-from .multiply import matmul
 from .operands import as_integers
 from .requantization import output_multiplier, requantize
+from .zero_points import wrapping_product
 
 
 def quantize_linear(
@@ -155,7 +155,7 @@ def matmul_integer(
     y : int32 [..., m, n]
     """
     lhs, rhs = as_integers("a", a), as_integers("b", b)
-    return matmul(_minus(lhs, a_zero_point, -2), _minus(rhs, b_zero_point, -1))
+    return wrapping_product(lhs, rhs, _spread_zero(a_zero_point, -2), _spread_zero(b_zero_point, -1))
 
 
 def qlinear_matmul(
@@ -226,7 +226,7 @@ def fully_connected(
     y : int [..., n]
     """
     lhs = as_integers("x", x)
-    acc = matmul(np.atleast_2d(_minus(lhs, x_zero_point, -1)), as_integers("weight", weight).T, initial=bias)
+    acc = wrapping_product(np.atleast_2d(lhs), as_integers("weight", weight).T, x_zero_point, initial=bias)
     acc = acc.reshape(*lhs.shape[:-1], acc.shape[-1])
     return requantize(acc, multiplier, profile=profile, zero_point=y_zero_point, output=output, clamp=clamp)
 
@@ -326,14 +326,12 @@ def qlinear_conv(
     return requantize(acc, multiplier, profile=profile, zero_point=zero, output=_format_of(zero))
 
 
-def _minus(x: IntArray, zero: npt.ArrayLike | None, axis: int) -> IntArray:
-    """Subtract a zero point: a scalar, a vector along `axis`, or an array of the rank of `x`."""
+def _spread_zero(zero: npt.ArrayLike | None, axis: int) -> IntArray:
+    """Return a zero point, a vector laid along `axis` of a matrix."""
     array = as_integers("zero point", 0 if zero is None else zero)
-    if not np.any(array):
-        return x
     if array.ndim == 1 and array.size > 1:
-        array = array[:, np.newaxis] if axis == -2 else array
-    return np.asarray(x.astype(np.int32) - array.astype(np.int32))
+        return array[:, np.newaxis] if axis == -2 else array[np.newaxis]
+    return array
 
 
 def _along(

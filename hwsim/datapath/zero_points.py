@@ -102,12 +102,60 @@ def zero_point_terms(
             raise ValueError(msg)
     k = a.shape[-1]
     terms = (-v * lhs_sum, -z * rhs_sum, k * z * v)
+    return Terms(products, *(_spread_over(products.shape, z, v, term) for term in terms))
+
+
+def wrapping_product(
+    lhs: IntArray,
+    rhs: IntArray,
+    lhs_zero: npt.ArrayLike = 0,
+    rhs_zero: npt.ArrayLike = 0,
+    initial: npt.ArrayLike | None = None,
+) -> IntArray:
+    """Multiply with zero points subtracted, wrapping in int32.
+
+    What zero points add to the product of the operands as they are is known from sums, equation (36), and the low
+    bits of sums do not depend on their order: operands stay as narrow as they are.
+
+    Parameters
+    ----------
+    lhs : int [..., m, k]
+    rhs : int [..., k, n]
+    lhs_zero : int, broadcast to [..., m, 1]
+    rhs_zero : int, broadcast to [..., 1, n]
+    initial : int32, broadcast to [..., m, n]
+
+    Returns
+    -------
+    acc : int32 [..., m, n]
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `zero_point_terms`.
+    """
+    z, v = _zero("lhs_zero", lhs_zero, -1), _zero("rhs_zero", rhs_zero, -2)
+    acc = matmul(lhs, rhs, initial=initial)
+    # Conversion to int32, and arithmetic in it, keep the low bits.
+    narrow = [np.atleast_2d(zero).astype(np.int32) for zero in (z, v)]
+    terms = []
+    if np.any(v):
+        terms.append(-narrow[1] * lhs.sum(axis=-1, keepdims=True, dtype=np.int32))
+    if np.any(z):
+        terms.append(-narrow[0] * rhs.sum(axis=-2, keepdims=True, dtype=np.int32))
+    if len(terms) == 2:
+        terms.append(narrow[0] * narrow[1] * np.int32(lhs.shape[-1]))
+    for term in terms:
+        acc += _spread_over(acc.shape, z, v, term)
+    return acc
+
+
+def _spread_over(shape: tuple[int, ...], lhs_zero: IntArray, rhs_zero: IntArray, term: IntArray) -> IntArray:
     try:
-        spread = [np.broadcast_to(term, products.shape) for term in terms]
+        return np.broadcast_to(term, shape)
     except ValueError:
-        msg = f"zero points must broadcast to the outputs {products.shape}, not {z.shape} and {v.shape}"
+        msg = f"zero points must broadcast to the outputs {shape}, not {lhs_zero.shape} and {rhs_zero.shape}"
         raise ValueError(msg) from None
-    return Terms(products, *spread)
 
 
 def _zero(name: str, zero: npt.ArrayLike, axis: int) -> IntArray:

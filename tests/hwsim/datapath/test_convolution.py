@@ -125,3 +125,43 @@ def test_bad_geometry_gets_one_clear_error(change: dict[str, Any], text: str) ->
     call: dict[str, Any] = {"x": np.zeros((1, 3, 4, 4), np.int8), "weight": np.zeros((2, 3, 3, 3), np.int8)} | change
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         conv2d(**call)
+
+
+@pytest.mark.parametrize(
+    "accumulator",
+    [
+        Accumulator(),
+        Accumulator(16, Overflow.WRAP),
+        Accumulator(15, Overflow.SATURATE),
+        Accumulator(15, Overflow.SATURATE, dot_depth=2),
+        Accumulator(31, Overflow.SATURATE),
+        Accumulator(30, Overflow.SATURATE, final_bits=12, final_shift=3),
+        Accumulator(13, Overflow.SATURATE, dropped_bits=3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("initial", [0, -9000])
+def test_a_kernel_a_channel_is_its_own_product(accumulator: Accumulator, initial: int) -> None:
+    rng = np.random.default_rng(5)
+    x, weight = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((1, 6, 7, 9), (6, 1, 3, 3)))
+    initial >>= accumulator.dropped_bits
+    got = conv2d(x, weight, accumulator, groups=6, initial=initial)
+    overflows = 0
+    for channel, row, column in np.ndindex(6, 5, 7):
+        pixels, taps = x[0, channel, row : row + 3, column : column + 3], weight[channel, 0]
+        found = reference.accumulate(
+            pixels.reshape(-1).tolist(),
+            taps.reshape(-1).tolist(),
+            accumulator.bits,
+            accumulator.overflow.name,
+            depth=accumulator.dot_depth,
+            initial=initial,
+            dropped=accumulator.dropped_bits,
+        )
+        value = found.register
+        if accumulator.final_bits is not None:
+            shifted = reference.rounding_shift(value, accumulator.final_shift, accumulator.final_rounding.name)
+            value = reference.fit(shifted, accumulator.final_bits, "SATURATE")
+        assert int(got[0, channel, row, column]) == value
+        overflows += found.overflows
+    assert (overflows > 0) == (accumulator.bits < 17)
