@@ -22,8 +22,13 @@ _ARRAY_MULTIPLIER = {
     "energy_pj": ("(a-1)*(b-1)", "a*b*log2(min(a,b))"),
     "delay_ns": ("(a+b)", "1"),
 }
-# The tool's own multipliers compress partial products in a tree of logarithmic depth.
-_DEFAULT_MULTIPLIER = ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))")
+# The tool's own multipliers compress partial products in a tree of logarithmic depth. Their energy is that of gates that
+# form these, of full adders that add them, and of the glitches that the tree passes on.
+_DEFAULT_MULTIPLIER = {
+    "area_um2": ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))"),
+    "energy_pj": ("a*b", "(a-1)*(b-1)", "max(a,b)*log2(min(a,b))"),
+    "delay_ns": ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))"),
+}
 _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # The tool's carries run through a prefix tree: log2 levels over all bits.
     "adder": {"area_um2": ("a", "a*log2(a)"), "energy_pj": ("a", "a*log2(a)"), "delay_ns": ("log2(a)",)},
@@ -40,7 +45,8 @@ _FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "ternary_multiplier": {"area_um2": ("a",)},
     "codebook": {"area_um2": ("a*b",), "delay_ns": ("log2(b)",)},
     "codebook_read": {"area_um2": ("a*b",)},
-    "mac": {"area_um2": ("a*b", "(a+b)", "c")},
+    # Full adders of the products, and adder and register of the sum.
+    "mac": {"area_um2": ("(a-1)*(b-1)", "c")},
     # The tool merges the partial sum with the products, each of which it extends to c bits; a + 2b + c flip-flops.
     "pe_ws": {"area_um2": ("min(a,b)*c", "(a+2*b+c)")},
 }
@@ -143,7 +149,7 @@ class Library:
         if key not in self._laws:
             samples = self.samples(kind, quantity, variant)
             if kind == "multiplier":
-                form = _ARRAY_MULTIPLIER[quantity] if variant == "array" else _DEFAULT_MULTIPLIER
+                form = (_ARRAY_MULTIPLIER if variant == "array" else _DEFAULT_MULTIPLIER)[quantity]
             else:
                 form = _FORMS.get(kind, {}).get(quantity, ("1",))
             if not samples:
