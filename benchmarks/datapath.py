@@ -2,8 +2,9 @@
 
     python benchmarks/datapath.py [--repeat 5] [--large] [--real] [--cpu]
 
-Every row is the best of interleaved repeats; ratios are to numpy's float32 product of the same operands and to the row
-named in the last column, within the same run. `matmul int32` takes the fastest kernel that this processor proves exact.
+Every row is the best of interleaved repeats; ratios are to the first row of the same operands (the float32 product, if
+there is one) and to the row named in the last column, within the same run. `matmul int32` takes the fastest kernel that
+this processor proves exact.
 Slow peers get a part of the rows, as their name says. Operands are rounded normal values, unless a row says otherwise;
 real operands are those of a transformer block of MiniLM, rounded as w8a8 with a scale for each token and channel.
 `--cpu` counts processor seconds instead of wall time; with OPENBLAS_NUM_THREADS=1 and `--threads 1` that compares one
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import workloads
-from hwsim.datapath import Accumulator, amx, gemm, matmul, measure, measure_activity, onnx_gemm, tiles
+from hwsim.datapath import Accumulator, amx, conv2d, gemm, matmul, measure, measure_activity, onnx_gemm, tiles
 from quant import Contraction, Overflow, parse_layout, quantize
 
 SATURATE, TRAP = Overflow.SATURATE, Overflow.TRAP
@@ -178,6 +179,63 @@ def accumulator_tasks(size: str, pairs: list[Pair]) -> list[Task]:
     return tasks
 
 
+class Layer(NamedTuple):
+    """A convolution of ResNet-50 or MobileNetV2: channels, pixels a side, kernels, taps a side, groups."""
+
+    name: str
+    channels: int
+    side: int
+    kernels: int
+    taps: int
+    groups: int = 1
+
+
+LAYERS = (
+    Layer("3x3, 64 channels", 64, 56, 64, 3),
+    Layer("1x1, 64 to 256 channels", 64, 56, 256, 1),
+    Layer("3x3, 512 channels", 512, 7, 512, 3),
+    Layer("depthwise 3x3, 144 channels", 144, 56, 144, 3, 144),
+)
+
+
+def convolution_tasks(layer: Layer) -> list[Task]:
+    """Convolve codes with a zero point, exactly and saturating, beside onnxruntime."""
+    x = random_pair(layer.channels * layer.side, layer.side, 1)[0].view(np.uint8)
+    x = x.reshape(1, layer.channels, layer.side, layer.side)
+    shape = layer.kernels, layer.channels // layer.groups, layer.taps, layer.taps
+    weight = random_pair(layer.kernels, int(np.prod(shape[1:])), 1)[0].reshape(shape)
+    pads = (layer.taps // 2,) * 4
+    work = layer.side**2 * weight.size / 1e9
+    base = f"conv {layer.name}: conv2d int32"
+
+    def ours(accumulator: Accumulator, zero: int) -> Callable[[], Any]:
+        return lambda: conv2d(x, weight, accumulator, pads=pads, groups=layer.groups, x_zero=zero)
+
+    tasks = [
+        Task(base, ours(Accumulator(), 128), base, work),
+        Task(f"conv {layer.name}: saturate 22", ours(Accumulator(22, SATURATE), 0), base, work),
+    ]
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        return [*tasks, Task(f"conv {layer.name}: {' and '.join(missing)} not installed", None, base, 0.0)]
+    session = convolution_session(pads, layer.groups)
+    feeds = {"x": x, "w": weight, "zero": np.array(128, np.uint8)}
+    return [*tasks, Task(f"conv {layer.name}: onnxruntime", lambda: session.run(None, feeds), base, work)]
+
+
+def convolution_session(pads: tuple[int, ...], groups: int) -> Any:
+    onnx, runtime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    helper, types = onnx.helper, onnx.TensorProto
+    node = helper.make_node("ConvInteger", ["x", "w", "zero"], ["y"], pads=list(pads), group=groups)
+    inputs = [("x", types.UINT8, [None] * 4), ("w", types.INT8, [None] * 4), ("zero", types.UINT8, [])]
+    values = [helper.make_tensor_value_info(*value) for value in inputs]
+    graph = helper.make_graph([node], "g", values, [helper.make_tensor_value_info("y", types.INT32, [None] * 4)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = amx.threads_for(1 << 40)
+    return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def slow_tasks(size: str, pairs: list[Pair]) -> list[Task]:
     """Adversarial operands, where nothing can be certified, and what others offer for them."""
     loop, work = f"{size}: plain numba loop, 1/16", macs(some_rows(pairs, 16))
@@ -224,10 +282,11 @@ def main() -> None:
     if options.real:
         real = real_pairs()
         groups.append(exact_tasks("real", real) + accumulator_tasks("real", real))
+    groups += [convolution_tasks(layer) for layer in LAYERS]
     groups.append(slow_tasks("adversarial 1024^3", [adversarial_pair(1024, 1024, 1024)]))
     # A process that has asked for so much starts the fastest kernels.
     gemm._asked[0] = gemm._WORTH_A_START
-    table = Table("what", "ms", "GMAC/s", "to sgemm", "to", "row")
+    table = Table("what", "ms", "GMAC/s", "to first", "to", "row")
     for tasks in groups:
         best = best_times(tasks, options.repeat, time.process_time if options.cpu else time.perf_counter)
         rates = {task.name: task.work / best[task.name] for task in tasks}
