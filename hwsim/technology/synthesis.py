@@ -22,8 +22,8 @@ _ARRAY_MULTIPLIER = {
     "energy_pj": ("(a-1)*(b-1)", "a*b*log2(min(a,b))"),
     "delay_ns": ("(a+b)", "1"),
 }
-# The tool's own multipliers compress partial products in a tree of logarithmic depth. Their energy is that of gates that
-# form these, of full adders that add them, and of the glitches that the tree passes on.
+# The tool's own multipliers compress partial products in a tree of logarithmic depth. Their energy is that of the gates
+# that form these, of full adders that add them, and of the glitches that the tree passes on.
 _DEFAULT_MULTIPLIER = {
     "area_um2": ("a*b", "(a+b)", "max(a,b)*log2(min(a,b))"),
     "energy_pj": ("a*b", "(a-1)*(b-1)", "max(a,b)*log2(min(a,b))"),
