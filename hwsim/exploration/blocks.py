@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.exploration.chains import chains
+from hwsim.exploration.columns import Group
 from hwsim.exploration.laws import Law
 from hwsim.exploration.prices import Prices, columns_of, key_of, with_columns
 from hwsim.exploration.readings import Rows
@@ -19,7 +21,6 @@ from hwsim.simulation import simulate
 from hwsim.timing.cycles import BOUNDS
 
 if TYPE_CHECKING:
-    from hwsim.exploration.columns import Group
     from hwsim.exploration.laws import Laws
     from hwsim.exploration.studies import Study
     from hwsim.technology.memory import SramCost
@@ -31,6 +32,9 @@ COMPILED_FROM = 150_000
 
 # Numbers that are read at once: what a formula keeps at hand then stays in the second-level cache.
 PIECE = 16384
+
+# Rows below which layers that depend on one another are read point by point: numpy's calls cost more.
+_FEW = 8
 
 # Groups up to which rows are sorted by a short key, which takes a seventh of the time.
 _SHORT = 1 << 16
@@ -59,8 +63,8 @@ class Block:
                 variant = self.study.variant(key[0], key[1:])
                 if isinstance(variant, str):
                     self.results.fail(rows, variant)
-                elif variant.alone:
-                    self._read_alone(rows, variant)
+                elif variant.chained:
+                    self._read_chains(rows, variant)
                 elif self.study.sizes:
                     self._read_shapes(key, rows, variant)
                 else:
@@ -111,7 +115,7 @@ class Block:
         if layers == 1 and self._compiles(rows):
             rows = self._read_compiled(key, rows, variant, groups[0], [])
         for piece in _pieces(rows, max(1, PIECE // layers)):
-            self._read_piece(piece, variant, lambda _: groups)
+            self._read_piece(piece, variant, functools.partial(_always, groups))
 
     def _read_shapes(self, key: tuple[int, ...], rows: Column, variant: Variant) -> None:
         """Rows that run a product each in its own shape."""
@@ -250,8 +254,26 @@ class Block:
                         yield bad, reason
         yield from ready.misfits()
 
+    def _read_chains(self, rows: Column, variant: Variant) -> None:
+        """Rows of a network whose layers depend on one another, by what stays on chip."""
+        if len(rows) < _FEW:
+            self._read_alone(rows, variant)
+            return
+        lowered = self.study.lowered(variant)
+        if isinstance(lowered, str):
+            self.results.fail(rows, lowered)
+            return
+        for piece in _pieces(rows, PIECE):
+            machine = of_columns(variant.accelerator, {path: self._floats(path, piece) for path in self.study.columns})
+            for plans, places in chains(self.study.network, lowered, machine, len(piece)):
+                if plans is None or len(places) < _FEW:
+                    self._read_alone(piece[places], variant)
+                else:
+                    groups = tuple(map(Group.of, plans))
+                    self._read_piece(piece[places], variant, functools.partial(_always, groups))
+
     def _read_alone(self, rows: Column, variant: Variant) -> None:
-        """Rows whose layers depend on one another, one by one."""
+        """Rows of a network one by one."""
         study, results = self.study, self.results
         fields = {path: (study.space.values(path), self._codes(path, slice(None))) for path in study.space.fields}
         for row in rows.tolist():
@@ -275,3 +297,8 @@ class Block:
 def _pieces(rows: Column, size: int) -> Iterator[Column]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+def _always(groups: tuple[Group, ...], _: Column) -> tuple[Group, ...]:
+    """Give layers that do not depend on rows."""
+    return groups

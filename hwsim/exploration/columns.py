@@ -33,6 +33,11 @@ class Group:
     layers: int
     verdict: str
 
+    @classmethod
+    def of(cls, plan: Plan) -> Group:
+        """Take one layer."""
+        return cls(plan, Work.of(plan), plan.macs, 1, plan.verdict_name)
+
     @property
     def values(self) -> tuple[Any, ...]:
         """All that has numbers in it."""

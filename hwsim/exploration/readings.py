@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hwsim.cost import area, energy
 from hwsim.cost.energies import PARTS as ENERGY_PARTS
 from hwsim.cost.pricing import BANDS
+from hwsim.network import prefetched
 from hwsim.timing import Machine, read_time
 from hwsim.timing.cycles import BOUNDS
 from hwsim.timing.tiling import small_buffer, tile_needs
@@ -54,7 +55,7 @@ class Rows:
     accelerator
         With columns.
     groups
-        Of layers, each of which all points run.
+        Of layers, each of which all points run; single ones in their order where the machine prefetches.
     technology
         With the prices of the rows' buffers; None where costs are not asked for.
     """
@@ -68,7 +69,7 @@ class Rows:
         """Rows whose buffers do not hold a tile, and why."""
         machine = Machine.of(self.accelerator)
         for group in self.groups:
-            for name, needs in tile_needs(group.work, machine).items():
+            for name, needs in tile_needs(group.work, machine.beside(group.work)).items():
                 bits, room = (self._spread(value) for value in needs)
                 small = bits > room
                 if not small.any():
@@ -95,11 +96,13 @@ class Rows:
         built = None
         if self.technology is not None:
             built = area([group.plan for group in self.groups], accelerator, _as_technology(self.technology))
+        timings = [read_time(group.work, machine.beside(group.work)) for group in self.groups]
+        if accelerator.memories.prefetches_weights and len(self.groups) > 1:
+            timings = prefetched([group.plan for group in self.groups], timings, accelerator)
         sums = Sums()
         cycles_of_bound: list[Any] = [0] * len(BOUNDS)
         bound: Any = 0
-        for group in self.groups:
-            timing = read_time(group.work, machine)
+        for group, timing in zip(self.groups, timings, strict=True):
             _add_time(sums, group, timing)
             bound = timing.bound
             if len(self.groups) > 1 or group.layers > 1:

@@ -14,7 +14,8 @@ from hwsim.exploration.prices import priced_buffers
 from hwsim.exploration.results import Results
 from hwsim.exploration.values import categories
 from hwsim.exploration.variants import Variant, sensitive_to_depth
-from hwsim.network import plan_network
+from hwsim.lowering import lower
+from hwsim.network import plan_network, with_functions
 from hwsim.technology import Technology
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.exploration.recorded import Recorded
     from hwsim.exploration.spaces import Space
+    from hwsim.plan import Plan
     from quant import Scheme
     from workloads import Network
 
@@ -107,8 +109,8 @@ class Study:
             return str(error)
         memories = accelerator.memories
         # What one layer leaves on chip for the next depends on every size.
-        alone = len(self.network.layers) > 1 and (memories.keeps_results or memories.prefetches_weights)
-        return Variant(scheme, accelerator, technology, tables, alone)
+        chained = len(self.network.layers) > 1 and (memories.keeps_results or memories.prefetches_weights)
+        return Variant(scheme, accelerator, technology, tables, chained)
 
     def _key(self, variant: Variant) -> Any:
         """All that a plan reads of a scheme and an accelerator."""
@@ -125,6 +127,14 @@ class Study:
             except ValueError as error:
                 self._groups[key] = str(error)
         return self._groups[key]
+
+    def lowered(self, variant: Variant) -> tuple[Plan, ...] | str:
+        """Plans of the network's layers, each alone, or why one can not run."""
+        try:
+            alone = [lower(layer, variant.scheme, variant.accelerator) for layer in self.network.layers]
+        except ValueError as error:
+            return str(error)
+        return with_functions(self.network, alone, variant.accelerator)
 
     def laws(self, variant: Variant) -> Laws:
         """Plans of the product in its shapes."""

@@ -25,15 +25,15 @@ class Variant:
     ----------
     tables
         Prices of the buffers, see `priced_buffers`; empty where costs are not asked for.
-    alone
-        Whether the layers of a point depend on one another, so that every point is read alone.
+    chained
+        Whether the layers of a point depend on one another.
     """
 
     scheme: Scheme
     accelerator: Accelerator
     technology: Technology
     tables: Mapping[str, Table]
-    alone: bool
+    chained: bool
 
 
 def sensitive_to_depth(layers: Sequence[Layer], scheme: Scheme) -> bool:

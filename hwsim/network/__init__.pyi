@@ -8,6 +8,7 @@ from .residency import kept_tensors as kept_tensors
 from .sequence import Pipeline as Pipeline
 from .sequence import network_timings as network_timings
 from .sequence import pipeline as pipeline
+from .sequence import prefetched as prefetched
 from .sharing import share as share
 from .tensors import Read as Read
 from .tensors import Tensor as Tensor

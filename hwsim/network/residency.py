@@ -16,9 +16,9 @@ The rule, for a machine whose `Memories.keeps_results` is true:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from hwsim.network.sequence import Clock
 from hwsim.network.sharing import groups, integers_of, quantized_earlier
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.network.tensors import Tensor
     from hwsim.plan import Plan, Stored
+    from hwsim.timing import Timing
     from workloads import Network
+
+
+class Timed(Protocol):
+    """What reads the cycles of plans, as `Clock` does."""
+
+    def times(self, plans: Iterable[Plan]) -> list[Timing]:
+        """Cycles of layers, each alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +77,17 @@ class Kept:
         return self.saved_bits / (self.total_bytes * (self.last - self.first + 1))
 
 
-def keep(network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Plan, ...]:
+def keep(
+    network: Network, plans: Sequence[Plan], accelerator: Accelerator, clock: Timed | None = None
+) -> tuple[Plan, ...]:
     """Rewrite the plans of a network so that what fits stays on chip.
 
     Parameters
     ----------
     plans
         One for each layer, in the order of the network.
+    clock
+        What reads their cycles; the closed form on `accelerator` if left out.
 
     Returns
     -------
@@ -94,31 +106,30 @@ def keep(network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> t
     fp32 False
     w8a8-static True
     """
-    return _Keeper.run(network, plans, accelerator).plans()
+    return _Keeper.run(network, plans, accelerator, clock or Clock(accelerator)).plans()
 
 
 def kept_tensors(network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Kept, ...]:
     """List what `keep` keeps, in the order in which it was chosen."""
-    return tuple(_Keeper.run(network, plans, accelerator).chosen)
+    return tuple(_Keeper.run(network, plans, accelerator, Clock(accelerator)).chosen)
 
 
 class _Keeper:
     """Plans as they are rewritten, and the bytes taken at each node."""
 
-    def __init__(self, network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, network: Network, plans: Sequence[Plan], accelerator: Accelerator, clock: Timed) -> None:
+        self.accelerator, self.clock = accelerator, clock
         self.made = {plan.layer.name: plan for plan in plans}
         self.position = {node.name: at for at, node in enumerate(network.nodes)}
         self.tensors = tensors_of(network)
         self.root = {name: tensor.name for tensor in self.tensors for name in tensor.names}
         self.inputs = {tensor.name for tensor in self.tensors if tensor.made < 0}
         self.taken = [0] * len(network.nodes)
-        self.clock = Clock(accelerator)
         self.chosen: list[Kept] = []
 
     @classmethod
-    def run(cls, network: Network, plans: Sequence[Plan], accelerator: Accelerator) -> _Keeper:
-        keeper = cls(network, plans, accelerator)
+    def run(cls, network: Network, plans: Sequence[Plan], accelerator: Accelerator, clock: Timed) -> _Keeper:
+        keeper = cls(network, plans, accelerator, clock)
         if accelerator.memories.keeps_results:
             keeper.clock.times(plans)  # together
             found = [forms for tensor in keeper.tensors if (forms := keeper.candidates(tensor))]

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwsim.timing import Machine, Work, closed_forms
+from hwsim.timing.numbers import Number, maximum, minimum, round_up
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -67,32 +68,32 @@ def network_timings(plans: Sequence[Plan], accelerator: Accelerator) -> tuple[Ti
     timings = clock.times(plans)
     if not accelerator.memories.prefetches_weights:
         return tuple(timings)
-    return tuple(_prefetched(plans, timings, accelerator))
+    return tuple(prefetched(plans, timings, accelerator))
 
 
-def _prefetched(plans: Sequence[Plan], timings: Sequence[Timing], accelerator: Accelerator) -> list[Timing]:
-    """Take from each layer what the one before has fetched for it."""
+def prefetched(plans: Sequence[Plan], timings: Sequence[Timing], accelerator: Accelerator) -> list[Timing]:
+    """Take from each layer what the one before has fetched for it; of one design point, or of columns of them."""
     memory = accelerator.memories.weight
     half = 8 * (memory.capacity_bytes - memory.tile_bytes)
     made = [timings[0]]
-    ahead = 0.0
+    ahead: Number = 0.0
     for before, plan, timing in zip(plans, plans[1:], timings[1:], strict=False):
         own = before.rhs.elements * before.rhs.sram_bits * made[-1].schedule.rhs_fetches
         # What was fetched ahead for the layer before no longer takes its port.
         idle = made[-1].total_cycles - (made[-1].dram_cycles - ahead)
-        weights = min(plan.rhs.total_dram_bits, half) if plan.layer.rhs_kind == "weight" else 0
-        ahead = max(0.0, min(accelerator.dram_cycles(0, weights), idle * min(1, half / own)))
+        weights = minimum(plan.rhs.total_dram_bits, half) if plan.layer.rhs_kind == "weight" else 0
+        ahead = maximum(0.0, minimum(accelerator.dram_cycles(0, weights), idle * minimum(1, half / own)))
         made.append(_sooner(timing, ahead))
     return made
 
 
-def _sooner(timing: Timing, ahead: float) -> Timing:
+def _sooner(timing: Timing, ahead: Number) -> Timing:
     """Cycles of a layer whose weights were fetched `ahead` cycles of the port before."""
     port, rest = timing.port_cycles, timing.busy_cycles
-    spared = max(port, timing.exposed_cycles + rest) - max(
-        port - ahead, timing.exposed_cycles - min(ahead, timing.first_weight_cycles) + rest
+    spared = maximum(port, timing.exposed_cycles + rest) - maximum(
+        port - ahead, timing.exposed_cycles - minimum(ahead, timing.first_weight_cycles) + rest
     )
-    total = timing.total_cycles - int(spared)
+    total = timing.total_cycles + round_up(-spared)
     share = timing.total_cycles / total
     return replace(
         timing,

@@ -101,15 +101,6 @@ def test_a_network_of_columns_is_the_sum_of_its_layers(scheme: str) -> None:
             assert row[name] == pytest.approx(totals[name], rel=1e-12), name
 
 
-def test_layers_that_share_a_buffer_are_read_point_by_point() -> None:
-    block = workloads.load("minilm-block")
-    machine = hwsim.Accelerator.load("edge-16x16").replace(memories__keeps_results=True)
-    frame = hwsim.explore(block, "w8a8-static", machine, grid={"array.rows": [8, 16]})
-    for _, row in frame.iterrows():
-        alone = hwsim.simulate(block, "w8a8-static", machine.replace(array__rows=row["array.rows"]), numerics=False)
-        assert row["traffic_bytes"] == alone.totals()["traffic_bytes"]
-
-
 def test_rows_are_in_the_order_of_the_grid_and_schemes_come_first() -> None:
     frame = hwsim.explore(
         workloads.gemm(8, 8, 8), ["fp32", "w8a8-static"], grid={"rows": [4, 8], "lanes": [1, 2, 3]}, costs=False
