@@ -82,7 +82,8 @@ class OperandSpec(Document):
     range
         How the clipping range is chosen: ``minmax``, ``percentile`` (what `percentile` leaves, in percent of each
         side), ``mse``, ``entropy``, or of static scales ``moving_average`` (over the first axis of the calibration
-        tensor, a new entry weighing `momentum`, 0.01 by default). The codes ``pow2`` and ``codebook`` take the
+        tensor, a new entry weighing `momentum`, 0.01 by default). Dynamic activations have ``minmax`` alone, which
+        hardware scans in each call. The codes ``pow2`` and ``codebook`` take the
         largest magnitude or, with ``mse``, the scale of least square error.
     rounding, seed, random_bits
         Of the codes: a `Rounding`, or ``stochastic`` from the seed, with `random_bits` by a shift register so wide.
@@ -131,7 +132,10 @@ class OperandSpec(Document):
             raise ValueError(msg)
         for name, (field, wanted) in _ONLY_WITH.items():
             value, is_so = getattr(self, name), getattr(self, field) == wanted
-            if (value is not None and not is_so) or (value is None and is_so and name in _NEEDED):
+            if value is None and is_so and name in _NEEDED:
+                msg = f"{name} must be given with {field} {wanted}"
+                raise ValueError(msg)
+            if value is not None and not is_so:
                 msg = f"{name} must go with {field} {wanted} only, not {value} with {getattr(self, field)}"
                 raise ValueError(msg)
         self._check_code()

@@ -178,9 +178,19 @@ class Scheme(PresetDocument):
             if spec is not None and spec.code != "affine" and not (spec.code == "pq" and encodes):
                 msg = f"{name}.code must be {'affine or pq' if encodes else 'affine'}, not {spec.code}"
                 raise ValueError(msg)
-            if spec is not None and spec.range == "moving_average" and self.strategy != "static":
-                msg = f"{name}.range must be of one call with strategy {self.strategy}, not moving_average"
+            if spec is not None and spec.range != "minmax" and self.strategy == "dynamic":
+                msg = (
+                    f"{name}.range must be minmax with strategy dynamic, not {spec.range}: hardware scans a call for "
+                    "its absmax (symmetric) or minmax; percentile, mse, entropy and moving_average are for static "
+                    "calibration"
+                )
                 raise ValueError(msg)
+        if self.output is not None and self.output.rounding != "half_even":
+            msg = (
+                f"output.rounding must be half_even, not {self.output.rounding}: results are rounded as requantization "
+                f"{self.requantization} does"
+            )
+            raise ValueError(msg)
         if self.weight is not None:
             self._check_weight(self.weight)
 

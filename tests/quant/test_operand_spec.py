@@ -38,7 +38,7 @@ def square_error(x: Any, q: Any) -> float:
     [
         ({"zero_layout": "1"}, "zero_layout must go with symmetric false only, not 1 without a zero point"),
         ({"momentum": 0.1}, "momentum must go with range moving_average only, not 0.1 with minmax"),
-        ({"rounding": "stochastic"}, "seed must go with rounding stochastic only, not None with stochastic"),
+        ({"rounding": "stochastic"}, "seed must be given with rounding stochastic"),
         ({"seed": 3}, "seed must go with rounding stochastic only, not 3 with half_even"),
         ({"random_bits": 8}, "random_bits must go with rounding stochastic only, not 8 with half_even"),
         (
@@ -57,7 +57,7 @@ def square_error(x: Any, q: Any) -> float:
             {"code": "pow2", "format": "int4", "rounding": "down"},
             "rounding must be half_even with code pow2, which takes the nearest, not down",
         ),
-        ({"code": "pq", "width": 4}, "prototypes must go with code pq only, not None with pq"),
+        ({"code": "pq", "width": 4}, "prototypes must be given with code pq"),
         ({"width": 4}, "width must go with code pq only, not 4 with affine"),
         (
             {"code": "pq", "width": 4, "prototypes": 16, "layout": "m:1"},

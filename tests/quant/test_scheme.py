@@ -12,6 +12,10 @@ from quant.scheme import ActivationPair
 BASE = {"name": "s", "description": "d", "source": "t"}
 INT8: dict[str, Any] = {"format": "int8"}
 PQ: dict[str, Any] = {"code": "pq", "prototypes": 16, "width": 4}
+SCANNED = (
+    "hardware scans a call for its absmax (symmetric) or minmax; percentile, mse, entropy and moving_average are for "
+    "static calibration"
+)
 
 
 def scheme(**fields: Any) -> Scheme:
@@ -60,9 +64,30 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
             {"strategy": "static", "activation": {"code": "pow2", "format": "int4"}, "weight": INT8, "output": INT8},
             "activation.code must be affine or pq, not pow2",
         ),
+        *(
+            (
+                {"strategy": "dynamic", "activation": {"range": method, **more}, "weight": INT8},
+                f"activation.range must be minmax with strategy dynamic, not {method}: {SCANNED}",
+            )
+            for method, more in (
+                ("moving_average", {}),
+                ("mse", {}),
+                ("entropy", {}),
+                ("percentile", {"percentile": 1.0}),
+            )
+        ),
         (
-            {"strategy": "dynamic", "activation": {"range": "moving_average"}, "weight": INT8},
-            "activation.range must be of one call with strategy dynamic, not moving_average",
+            {
+                "strategy": "dynamic",
+                "activation": INT8,
+                "weight": INT8,
+                "attention": {"lhs": INT8, "rhs": {"range": "mse"}},
+            },
+            f"attention.rhs.range must be minmax with strategy dynamic, not mse: {SCANNED}",
+        ),
+        (
+            {"strategy": "static", "activation": INT8, "weight": INT8, "output": {"rounding": "down"}},
+            "output.rounding must be half_even, not down: results are rounded as requantization gemmlowp-double does",
         ),
         (
             {"strategy": "weight_only", "weight": {"code": "pq", "prototypes": 16, "width": 4}},
@@ -98,7 +123,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ),
         (
             {"strategy": "weight_only", "weight": {"range": "percentile"}},
-            "weight percentile must go with range percentile only, not None with percentile",
+            "weight percentile must be given with range percentile",
         ),
         (
             {"strategy": "weight_only", "weight": {"percentile": 0.1}},
@@ -179,3 +204,12 @@ def test_formats_are_read_in_one_spelling() -> None:
     assert spec.format == "u8"
     assert spec.integer_format == IntFormat(8, signed=False)
     assert Scheme.load("w8a16").weight is not None
+
+
+@pytest.mark.parametrize("method", [{"range": "mse"}, {"range": "entropy"}, {"range": "percentile", "percentile": 1.0}])
+def test_calibrated_ranges_are_for_weights_and_for_static_activations(method: dict[str, Any]) -> None:
+    offline = scheme(strategy="dynamic", activation=INT8, weight=method)
+    assert offline.weight is not None
+    assert offline.weight.range == method["range"]
+    static = scheme(strategy="static", activation=method, weight=INT8, output=method)
+    assert static.activation == static.output
