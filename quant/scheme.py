@@ -98,7 +98,8 @@ class Scheme(PresetDocument):
         ``float`` (nothing quantized), ``weight_only`` (float MAC), ``dynamic`` (activation ranges taken from
         each call, float results) or ``static`` (ranges from calibration, integer results).
     carrier
-        Float format of operands that stay float and of activations between layers.
+        Float format of operands that stay float and of activations between layers. Of a static scheme, whose
+        activations are integers between layers, that of what functions hand to the quantizers: fp32, as they run in it.
     activation, weight
         Specs of the two operand kinds; absent means float.
     attention

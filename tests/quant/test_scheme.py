@@ -213,3 +213,10 @@ def test_calibrated_ranges_are_for_weights_and_for_static_activations(method: di
     assert offline.weight.range == method["range"]
     static = scheme(strategy="static", activation=method, weight=INT8, output=method)
     assert static.activation == static.output
+
+
+def test_static_presets_quantize_floats_of_one_format() -> None:
+    """Functions run in fp32, and nothing else of a static scheme is a float: costs differ by the schemes alone."""
+    static = [preset for preset in map(Scheme.load, Scheme.presets()) if preset.strategy == "static"]
+    assert len(static) > 5
+    assert {preset.carrier for preset in static} == {"fp32"}
