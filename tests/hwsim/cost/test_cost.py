@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwsim
+import workloads
 from hwsim import plan as steps
 from hwsim.cost import Area, Energy, area, energy
 from hwsim.cost.pricing import BANDS, price
@@ -140,6 +141,24 @@ def test_sums_that_pass_take_all_stages_of_an_adder_in_each_element(dataflow: st
         for mhz in (250, 100)
     ]
     assert integers[0] == integers[1]
+
+
+@pytest.mark.parametrize("dataflow", ["output_stationary", "weight_stationary"])
+@pytest.mark.parametrize("scheme", ["fp32", "w8a16", "w8a8-static"])
+@pytest.mark.parametrize("compiled_from", [1, 1000])
+def test_columns_of_clocks_cut_as_one_clock_does(
+    scheme: str, dataflow: str, compiled_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwsim.exploration.blocks.COMPILED_FROM", compiled_from)
+    base, network = machine(array__dataflow=dataflow), workloads.gemm(16, 64, 16)
+    clocks = [50.0, 100.0, 183.0, 250.0, 500.0, 1000.0, 2500.0]
+    found = hwsim.explore(network, scheme, base, grid={"clock_mhz": clocks, "array.rows": [2, 3, 8]}).to_dict("records")
+    assert len(found) == 3 * len(clocks)
+    for row in found:
+        one = base.replace(clock_mhz=row["clock_mhz"], array__rows=row["array.rows"])
+        totals = hwsim.simulate(network, scheme, one, numerics=False).totals()
+        for name in ("total_cycles", "pipeline_pj", "clock_pj", "mac_pj", "energy_pj", "energy_high_pj", "area_um2"):
+            assert row[name] == pytest.approx(totals[name], rel=1e-12), (name, row["clock_mhz"])
 
 
 def test_a_slower_clock_needs_fewer_flip_flops_and_no_other_part() -> None:
