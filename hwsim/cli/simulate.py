@@ -12,6 +12,7 @@ import click
 
 from hwsim.cli.shared import OutputFile, check_streams, console, print_json, progress, records, write_frame, write_text
 from hwsim.cli.strict import Strict
+from hwsim.defaults import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
@@ -27,7 +28,7 @@ PROFILES = ["hwsim", "scalesim"]
 @click.command(cls=Strict)
 @click.argument("workload", required=False)
 @click.option("--gemm", metavar="MxNxK", help="One product of synthetic operands instead of a workload.")
-@click.option("--scheme", "-s", default="w8a8-static", show_default=True, metavar="NAME|FILE", help="The scheme.")
+@click.option("--scheme", "-s", default=DEFAULT_SCHEME, show_default=True, metavar="NAME|FILE", help="The scheme.")
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option("--array", metavar="RxC", help="Rows and columns instead of the machine's own; lanes follow the columns.")
 @click.option("--dataflow", type=click.Choice(DATAFLOWS), help="Dataflow instead of the machine's own.")
@@ -135,7 +136,7 @@ def simulate(
     elif show_plan:
         _print_plans(result)
     elif str(csv) != "-":
-        _print(result, place)
+        _print(result, network, place)
 
 
 def _time(
@@ -242,10 +243,11 @@ def _print_plans(result: Result) -> None:
             click.echo(textwrap.fill(line, width, subsequent_indent=" " * 6, break_on_hyphens=False))
 
 
-def _print(result: Result, place: str) -> None:
+def _print(result: Result, network: Network, place: str) -> None:
     import pandas as pd
 
     from hwsim.cost import clock_statements, critical_paths
+    from hwsim.remarks import remarks_on
     from reports import frame_table
 
     out = console()
@@ -268,5 +270,7 @@ def _print(result: Result, place: str) -> None:
     rows += ["weight_bytes", "dram_read_bytes", "dram_write_bytes"]
     rows += [name for name in ("tokens_per_s", "energy_per_token_pj", "traffic_per_token_bytes") if name in totals]
     out.print(frame_table(pd.DataFrame([{name: totals[name] for name in rows}]), title="In all", width=out.width))
+    for remark in remarks_on(network, [layer.plan for layer in result.layers], result.accelerator):
+        out.print(f"- {remark}.")
     for lead, text in clock_statements(critical_paths(result.built, result.accelerator, result.technology)):
         out.print(f"- {lead}: {text}")

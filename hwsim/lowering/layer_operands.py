@@ -88,7 +88,8 @@ class Operand:
 def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
     """Both operands of a layer under a scheme, layouts resolved for its contraction.
 
-    ``per_token`` of an activation on the right-hand side is a scale for each index that its output keeps.
+    ``per_token`` of an activation on the right-hand side is a scale for each index that its output keeps. On the image
+    of a convolution it is one for each image: those of pixels would meet in one sum.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
         sizes = tuple(layer.sizes[axis] for axis in axes)
         layouts: list[ScaleLayout | None] = []
         for text in (None, None) if spec is None else (spec.layout, spec.zero_layout):
-            named = "per_channel" if role == "rhs" and text == "per_token" else text
+            named = _token_layout(contraction, role) if text == "per_token" else text
             try:
                 layouts.append(None if named is None else parse_layout(named, axes, contraction, role))
             except ValueError as error:
@@ -113,6 +114,19 @@ def operands(layer: Layer, scheme: Scheme) -> tuple[Operand, Operand]:
         pair.append(Operand(role, axes, sizes, spec, *layouts))
         _check_zero_points(pair[-1], contraction, layer.name)
     return pair[0], pair[1]
+
+
+def per_image(layer: Layer, scheme: Scheme) -> bool:
+    """Tell whether a layer is a convolution that a scheme with a scale for each token gives one for each image."""
+    return bool(layer.parsed.links) and scheme.activation is not None and scheme.activation.layout == "per_token"
+
+
+def _token_layout(contraction: Contraction, role: Role) -> str:
+    if role == "rhs":
+        return "per_channel"
+    if not contraction.links:
+        return "per_token"
+    return ",".join(f"{label}:1" for label in contraction.outer_lhs) or "per_tensor"
 
 
 def _check_zero_points(operand: Operand, contraction: Contraction, name: str) -> None:

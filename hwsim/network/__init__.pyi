@@ -13,3 +13,5 @@ from .sharing import share as share
 from .tensors import Read as Read
 from .tensors import Tensor as Tensor
 from .tensors import tensors_of as tensors_of
+from .fusion import functions_done as functions_done
+from .fusion import fuse as fuse

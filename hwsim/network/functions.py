@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hwsim.network.fusion import fused
+from hwsim.network.fusion import functions_done
 from hwsim.plan import ApplyFunction, Plan
 from workloads import Function, FunctionKind, Layer
 
@@ -73,7 +73,7 @@ def with_functions(network: Network, plans: Sequence[Plan], accelerator: Acceler
     made = {plan.layer.name: plan for plan in plans}
     at = network.layers[0].name
     results: dict[str, int] = {}
-    done = fused(network, plans)
+    done = functions_done(network, plans)
     for node in network.nodes:
         if isinstance(node, Layer):
             at = node.name

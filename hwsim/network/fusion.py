@@ -56,7 +56,7 @@ def fuse(network: Network, plans: Sequence[Plan]) -> tuple[Plan, ...]:
     return tuple(made.values())
 
 
-def fused(network: Network, plans: Sequence[Plan]) -> frozenset[str]:
+def functions_done(network: Network, plans: Sequence[Plan]) -> frozenset[str]:
     """Names of the functions that requantizers do."""
     clamping = {plan.layer.output for plan in plans if plan.clamp}
     roots = {name: tensor.name for tensor in tensors_of(network) for name in tensor.names}

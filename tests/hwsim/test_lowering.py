@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 import hwsim
 from hwsim import plan as steps
 from hwsim.execution import Samples, prepare
+from hwsim.lowering import operands
+from hwsim.plan import ScanRange
 from hwsim.repair import repaired
-from quant import IntFormat, Scheme
+from quant import Contraction, IntFormat, Scheme
 from tests.hwsim.machines import attention_layer, machine, operands_of, values_layer, weight_layer
 from workloads import Layer
 
@@ -294,11 +297,27 @@ def test_a_segmented_layout_that_must_be_gathered_says_what_the_array_lacks() ->
     """A scale for each pixel, which a kernel of 3 x 3 mixes: legal sums in an order that the array does not stream."""
     sizes = {"b": 1, "c": 4, "h": 8, "w": 8, "o": 4, "r": 3, "s": 3}
     conv = Layer("conv", "conv2d", sizes, "x", "conv.weight", "y")
+    pixels = Scheme.load("w8a8-dynamic").replace(name="pixels", activation__layout="b:1,h:1,w:1")
     with pytest.raises(hwsim.IllegalLayoutError) as caught:
-        hwsim.lower(conv, Scheme.load("w8a8-dynamic").replace(name="pixels", activation__layout="per_token"), machine())
+        hwsim.lower(conv, pixels, machine())
     assert caught.value.verdict.verdict == "segmented"
     said = f"of conv under pixels must be dequantizable after accumulation on {machine().name}, but the array streams "
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "scale"),
+    [("conv1d padding=1", "b:1"), ("conv2d stride=2", "b:1"), ("grouped2d", "b:1"), ("depthwise2d padding=1", "b:1")],
+)
+def test_a_token_of_a_convolution_is_an_image(text: str, scale: str) -> None:
+    sizes = {"b": 3, "g": 2, "c": 4, "h": 8, "w": 8, "o": 4, "r": 3, "s": 3}
+    labels = Contraction.parse(text).labels
+    conv = Layer("conv", text, {x: n for x, n in sizes.items() if x in labels}, "x", "conv.weight", "y")
+    plan = hwsim.lower(conv, Scheme.load("w8a8-dynamic"), machine())
+    assert plan.verdict_name == "once"
+    scan = next(step for step in plan.steps if isinstance(step, ScanRange))
+    assert (scan.scales, scan.barrier_elements) == (3, math.prod(conv.lhs_shape) // 3)
+    assert str(operands(conv, Scheme.load("w8a8-dynamic"))[0].layout) == scale
 
 
 def test_repairs_are_legal_and_keep_the_rest_of_the_scheme() -> None:
