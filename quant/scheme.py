@@ -11,6 +11,8 @@ from quant.documents import Document, PresetDocument
 from quant.operand_spec import FloatName, OperandSpec
 
 Strategy = Literal["float", "weight_only", "dynamic", "static"]
+OUTLIER_STRATEGIES = ("smooth", "rotate", "outliers", "duplicate")
+"""Fields that say what is done about outlier channels; a scheme has one of them at most."""
 
 
 class ActivationPair(Document):
@@ -89,6 +91,25 @@ class OutlierChannels(Document):
         return math.ceil(self.share * channels)
 
 
+class Duplicate(Document):
+    """Repeat the widest activation channels, each copy divided by their number (Zhao et al., arXiv 1901.09504).
+
+    The weights of a channel are repeated, so that the real product stays. Which channels, calibration says: copies are
+    added one by one, each to the channel that is widest by then.
+
+    Parameters
+    ----------
+    share
+        Channels added for each channel there is, rounded up.
+    """
+
+    share: Annotated[float, pydantic.Field(gt=0, le=1)]
+
+    def added(self, channels: int) -> int:
+        """Channels added to so many."""
+        return math.ceil(self.share * channels)
+
+
 class Scheme(PresetDocument):
     """A quantization scheme of a whole network.
 
@@ -107,7 +128,7 @@ class Scheme(PresetDocument):
         a pair of specs.
     output
         Spec of a static scheme's results.
-    smooth, rotate, outliers
+    smooth, rotate, outliers, duplicate
         What is done about outlier channels of activations that meet weights; one of them at most.
     requantization
         Profile of the integer requantizer of a static scheme.
@@ -136,6 +157,7 @@ class Scheme(PresetDocument):
     smooth: Smooth | None = None
     rotate: Rotation | None = None
     outliers: OutlierChannels | None = None
+    duplicate: Duplicate | None = None
     requantization: str = "gemmlowp-double"
     zero_point_sums: Literal["adders", "channel"] = "adders"
 
@@ -153,9 +175,9 @@ class Scheme(PresetDocument):
                 msg = f"{field} must {rule} with strategy {self.strategy}"
                 raise ValueError(msg)
         self._check_operands()
-        given = [name for name in ("smooth", "rotate", "outliers") if getattr(self, name) is not None]
+        given = [name for name in OUTLIER_STRATEGIES if getattr(self, name) is not None]
         if len(given) > 1:
-            msg = f"one of smooth, rotate and outliers must be given at most, not {' and '.join(given)}"
+            msg = f"one of {', '.join(OUTLIER_STRATEGIES)} must be given at most, not {' and '.join(given)}"
             raise ValueError(msg)
         if given and self.strategy not in {"dynamic", "static"}:
             msg = f"{given[0]} must go with strategy dynamic or static, not {self.strategy}"
@@ -208,8 +230,9 @@ class Scheme(PresetDocument):
         if weight.code != "affine" or not weight.symmetric or weight.layout not in ("per_tensor", "per_channel"):
             msg = "weight must be affine, symmetric and per_tensor or per_channel where activations are pq"
             raise ValueError(msg)
-        if self.attention == "activation" or self.smooth is not None or self.rotate is not None:
-            msg = "attention must be float or a pair, and smooth and rotate absent, where activations are pq"
+        if self.attention == "activation" or any(getattr(self, name) is not None for name in OUTLIER_STRATEGIES):
+            given = ", ".join(OUTLIER_STRATEGIES)
+            msg = f"attention must be float or a pair, and none of {given} given, where activations are pq"
             raise ValueError(msg)
 
     def operand_specs(self, *, rhs_is_weight: bool) -> tuple[OperandSpec | None, OperandSpec | None]:

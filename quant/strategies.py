@@ -89,6 +89,12 @@ def _outliers(scheme: Scheme) -> str | None:
         return (
             "both operands rotated along the reduction by a Hadamard matrix: weights offline, activations in each call"
         )
+    if scheme.duplicate is not None:
+        where = "in the quantizer's constants" if scheme.strategy == "static" else "as they are loaded"
+        return (
+            f"the widest channels of calibration repeated, {scheme.duplicate.share:.2%} more in all: activations "
+            f"divided by the number of copies {where}, rows of the weights repeated"
+        )
     if scheme.outliers is not None:
         return (
             f"channels that reach {scheme.outliers.threshold:g} (at most {scheme.outliers.share:.2%}) are found "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -149,6 +149,10 @@ class Layer:
     def parsed(self) -> Contraction:
         """The contraction as index maps."""
         return Contraction.parse(self.contraction)
+
+    def resized(self, **sizes: int) -> Layer:
+        """Return the layer with other sizes of the labels given."""
+        return replace(self, sizes={**self.sizes, **sizes})
 
     @property
     def gemm(self) -> Gemm:

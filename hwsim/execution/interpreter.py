@@ -11,6 +11,7 @@ from hwsim import plan as steps
 from hwsim.execution import outliers, results, sums
 from hwsim.execution.migration import along
 from hwsim.execution.quantization import Float32, quantized, rounded
+from hwsim.execution.repetition import repeat_activation
 from hwsim.execution.rotation import rotate_activation
 from hwsim.execution.state import State, needed
 from quant import FloatFormat
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from hwsim.accelerator import Accelerator
     from hwsim.execution.preparation import Prepared
     from quant import QTensor
+
+
+TRANSFORMS = steps.Migrate | steps.Rotate | steps.RepeatChannels
+"""Steps that change an activation, and have rounded it as memory does, before it is quantized."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ def _run(state: State, step: steps.Step) -> None:  # noqa: C901, PLR0912  one ca
         case steps.Rotate():
             x = state.lhs if step.at == "producer" else state.carrier.round(state.lhs)
             state.lhs = rotate_activation(state.plan, x)
+        case steps.RepeatChannels():
+            x = state.lhs if step.folded else state.carrier.round(state.lhs)
+            axis = state.contraction.lhs.index(step.axis)
+            state.lhs = repeat_activation(x, needed(state.prepared.copies), axis)
         case steps.ScanRange(finds="outliers"):
             outliers.split_outliers(state, step)
         case steps.Quantize(operand="out"):
@@ -141,7 +150,7 @@ def _run(state: State, step: steps.Step) -> None:  # noqa: C901, PLR0912  one ca
 
 def _quantize(state: State, step: steps.Quantize) -> None:
     x = state.lhs if step.operand == "lhs" else needed(state.rhs)
-    transformed = step.operand == "lhs" and any(isinstance(s, steps.Migrate | steps.Rotate) for s in state.plan.steps)
+    transformed = step.operand == "lhs" and any(isinstance(s, TRANSFORMS) for s in state.plan.steps)
     if step.dynamic and not transformed:
         x = step.source.round(x)  # as it came from memory
     like = state.prepared.static.get(step.operand)

@@ -10,8 +10,10 @@ import numpy as np
 from hwsim.execution.migration import along, migration_of
 from hwsim.execution.prototypes import Prototypes, fit_prototypes
 from hwsim.execution.quantization import Float32, quantized, rounded
+from hwsim.execution.repetition import Copies, copies_of, repeat_activation, repeat_weight
 from hwsim.execution.rotation import rotate_activation, rotate_weight
 from hwsim.lowering import operands
+from hwsim.lowering.operand_plans import channel_axis
 from hwsim.plan import EncodePrototypes, Quantize
 from quant import Contraction, ScaleLayout, parse_layout, quantize_operand
 
@@ -42,6 +44,8 @@ class Prepared:
         None without one.
     prototypes
         Of activations that are encoded; None for all others.
+    copies : int [channels]
+        How often each channel of the activation occurs; None where all occur once.
     """
 
     plan: Plan
@@ -51,6 +55,7 @@ class Prepared:
     migration: Float32 | None
     bias: Float32 | None
     prototypes: Prototypes | None = None
+    copies: Copies | None = None
 
 
 def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepared:
@@ -81,6 +86,11 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
         rhs_values = rhs_values * along(migration, contraction, contraction.rhs)
     if plan.scheme.rotate is not None and constant:
         lhs_samples, rhs_values = rotate_activation(plan, lhs_samples), rotate_weight(plan, rhs_values)
+    copies = copies_of(plan, samples)
+    if copies is not None:
+        contraction, axis = Contraction.parse(plan.layer.contraction), channel_axis(plan.layer.contraction)
+        lhs_samples = repeat_activation(lhs_samples, copies, contraction.lhs.index(axis))
+        rhs_values = repeat_weight(rhs_values, copies, contraction.rhs.index(axis))
     static = _static_scales(plan, lhs_samples, samples)
     for step in plan.steps:
         if isinstance(step, EncodePrototypes) and rhs.spec is not None:
@@ -90,7 +100,7 @@ def prepare(plan: Plan, samples: Samples, bias: Float32 | None = None) -> Prepar
     values = None
     if plan.mac.unit == "float" and constant:
         values = rounded(rhs_values if weight is None else weight.dequantize(), plan.mac.rhs)
-    return Prepared(plan, weight, values, static, migration, bias)
+    return Prepared(plan, weight, values, static, migration, bias, copies=copies)
 
 
 def _static_scales(plan: Plan, lhs_samples: Float32, samples: Samples) -> dict[str, QTensor]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.lowering.operand_plans import rotated_axis
+from hwsim.lowering.operand_plans import channel_axis
 from hwsim.plan import Rotate
 from quant import Contraction
 from quant.outliers import rotate_blocks
@@ -31,7 +31,7 @@ def _along(plan: Plan, x: Float32, axes: tuple[str, ...], *, offline: bool) -> n
     block = next((step.block for step in plan.steps if isinstance(step, Rotate)), 1)
     if block == 1:
         return x
-    axis = axes.index(rotated_axis(plan.layer.contraction))
+    axis = axes.index(channel_axis(plan.layer.contraction))
     last = np.moveaxis(x, axis, -1)
     seed = None if plan.scheme.rotate is None else plan.scheme.rotate.seed
     if seed is not None:

@@ -100,7 +100,8 @@ class State:
     def sizes(self) -> dict[str, int]:
         """Sizes of all labels, as the operands of this call have them."""
         lhs = dict(zip(self.contraction.lhs, self.lhs.shape, strict=True))
-        source = self.plan.layer.rhs_shape if self.plan.layer.rhs_kind == "weight" else needed(self.rhs).shape
+        constant = self.plan.layer.rhs_shape if self.prepared.weight is None else self.prepared.weight.shape
+        source = constant if self.plan.layer.rhs_kind == "weight" else needed(self.rhs).shape
         return {**lhs, **dict(zip(self.contraction.rhs, source, strict=True))}
 
     def gemm(self, lhs: npt.NDArray[Any], rhs: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

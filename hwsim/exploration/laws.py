@@ -38,6 +38,10 @@ class Product:
         self.sizes = sizes
         self.gemm = Gemm(1, sizes["m"], sizes["k"], sizes["n"])
 
+    def resized(self, **sizes: Any) -> Product:
+        """Return the product with other sizes."""
+        return Product(self._layer, {**self.sizes, **sizes})
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
 
@@ -80,6 +84,8 @@ class Reading:
     def split(self) -> tuple[Any, list[Any]]:
         """Return what must agree for readings to share a law, and the constants in which they may differ."""
         constants: list[Any] = []
+        # First, as components are counted by arithmetic that goes on record too.
+        form = None if self.group is None else structure(self.group.plan)
 
         def place(x: Any) -> int | None:
             symbol = x.symbol if isinstance(x, Count) else x
@@ -96,7 +102,7 @@ class Reading:
         if self.group is None:
             return (self.reason, operations, answers), constants
         numbers = tuple(map(place, leaves(self.group.values)))
-        return (structure(self.group.plan), self.group.verdict, operations, answers, numbers), constants
+        return (form, self.group.verdict, operations, answers, numbers), constants
 
     def with_tables(self, tables: Mapping[int, int]) -> Reading:
         """Copy in which some constants, by their place in `split`, are more inputs, by their number."""

@@ -18,18 +18,28 @@ if TYPE_CHECKING:
     from workloads import Layer
 
 BIAS_BITS = 32
+Operands = tuple["Operand", "Operand"]
 
 
 def integer_plan(
-    layer: Layer, scheme: Scheme, accelerator: Accelerator, lhs: Operand, rhs: Operand, verdict: Verdict
+    asked: Layer, layer: Layer, scheme: Scheme, accelerator: Accelerator, operands: Operands, verdict: Verdict
 ) -> Plan:
-    """Write the plan of an integer contraction, cut where the verdict says."""
-    task = Task(layer, scheme, accelerator, lhs, rhs, verdict)
+    """Write the plan of an integer contraction, cut where the verdict says.
+
+    Parameters
+    ----------
+    asked, layer
+        The layer as the network has it and as the array sees it.
+    operands, verdict
+        Of the latter.
+    """
+    lhs, rhs = operands
+    task = Task(asked, layer, scheme, accelerator, lhs, rhs, verdict)
     mac = _mac(task)
     before = (*prepare_operand(task, lhs), *prepare_operand(task, rhs), *_preload(task))
     bias_bits = BIAS_BITS if task.integer_bias else task.carrier.bits
     return Plan(
-        layer=layer,
+        layer=asked,
         scheme=scheme,
         verdict=verdict,
         steps=(*before, mac, *epilogue(task, mac)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hwsim.lowering.float_plans import float_plan
 from hwsim.lowering.integer_plans import integer_plan
 from hwsim.lowering.layer_operands import operands
+from hwsim.lowering.operand_plans import channel_axis
 from hwsim.lowering.verdicts import IllegalLayoutError, verdict_of
 
 if TYPE_CHECKING:
@@ -39,14 +40,24 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator, *, like: Layer
     >>> [type(step).__name__ for step in plan.steps]
     ['Quantize', 'MultiplyAccumulate', 'Requantize']
     """
-    lhs, rhs = operands(layer, scheme)
+    seen = widened(layer, scheme)
+    lhs, rhs = operands(seen, scheme)
     if lhs.spec is None or rhs.spec is None:
         return float_plan(layer, scheme, accelerator, lhs, rhs)
-    verdict = verdict_of(like or layer, scheme, accelerator)
+    verdict = verdict_of(seen if like is None else widened(like, scheme), scheme, accelerator)
     if verdict is None:
         msg = f"operands of {layer.name} must both be quantized or both float under {scheme.name}"
         raise ValueError(msg)
     # The array streams the reduction in order; it has no address generator that gathers equal scales.
     if verdict.verdict == "incompatible" or verdict.needs_reorder:
         raise IllegalLayoutError(layer.name, scheme.name, accelerator.name, verdict)
-    return integer_plan(layer, scheme, accelerator, lhs, rhs, verdict)
+    return integer_plan(layer, seen, scheme, accelerator, (lhs, rhs), verdict)
+
+
+def widened(layer: Layer, scheme: Scheme) -> Layer:
+    """Give a layer that meets a weight the channels that its scheme adds."""
+    if scheme.duplicate is None or layer.rhs_kind != "weight":
+        return layer
+    axis = channel_axis(layer.contraction)
+    size = layer.sizes[axis]
+    return layer.resized(**{axis: size + scheme.duplicate.added(size)})

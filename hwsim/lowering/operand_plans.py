@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from hwsim.lowering.layer_operands import spec_of
-from hwsim.plan import Decode, EncodePrototypes, Migrate, Quantize, Rotate, ScanRange, Step, Stored
+from hwsim.plan import Decode, EncodePrototypes, Migrate, Quantize, RepeatChannels, Rotate, ScanRange, Step, Stored
 from quant import FP32, Contraction, IntFormat
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def rotation_block(task: Task) -> int:
     rotate = task.scheme.rotate
     if rotate is None:
         return 1
-    axis = rotated_axis(task.layer.contraction)
+    axis = channel_axis(task.layer.contraction)
     size = task.layer.sizes[axis]
     if rotate.block is not None and size % rotate.block:
         msg = f"rotate.block must divide the {size} steps of {axis} of {task.layer.name}, not {rotate.block}"
@@ -102,8 +102,8 @@ def rotation_block(task: Task) -> int:
     return rotate.block or size & -size
 
 
-def rotated_axis(contraction: str) -> str:
-    """Axis that rotations run along: the last that both operands sum over."""
+def channel_axis(contraction: str) -> str:
+    """Axis that rotations run along and channels are repeated along: the last that both operands sum over."""
     return Contraction.parse(contraction).shared[-1]
 
 
@@ -120,6 +120,12 @@ def _transform(task: Task, operand: Operand) -> list[Step]:
         return []
     if task.scheme.smooth is not None:
         return [Migrate(operand.elements, task.static, task.carrier)]
+    if task.scheme.duplicate is not None:
+        axis = channel_axis(task.asked.contraction)
+        channels = task.asked.sizes[axis]
+        extra = task.layer.sizes[axis] - channels
+        elements = math.prod(task.asked.sizes[label] for label in operand.axes)
+        return [RepeatChannels(elements, axis, channels, extra, task.static, task.carrier)]
     block = rotation_block(task)
     if block > 1:
         return [Rotate(operand.elements, block, FP32, "producer" if task.static else "load")]

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a plan of integers is written from, and what all of its parts ask."""
+    """What a plan of integers is written from, and what all of its parts ask.
 
+    Parameters
+    ----------
+    asked
+        The layer as the network has it.
+    layer
+        The layer as the array sees it, which may have more channels.
+    """
+
+    asked: Layer
     layer: Layer
     scheme: Scheme
     accelerator: Accelerator

@@ -13,6 +13,7 @@ from hwsim.plan.operand_steps import (
     EncodePrototypes,
     Migrate,
     Quantize,
+    RepeatChannels,
     Rotate,
     ScanRange,
 )
@@ -77,6 +78,7 @@ Step = (
     ScanRange
     | Migrate
     | Rotate
+    | RepeatChannels
     | Quantize
     | EncodePrototypes
     | DequantizeWeights
@@ -201,6 +203,8 @@ def _where(step: Step) -> str:  # noqa: C901  one case for each kind of step
             return f" {step.operand} to {step.target}, {place[step.at]}"
         case Rotate():
             return f" lhs in blocks of {step.block}"
+        case RepeatChannels():
+            return f" of lhs along {step.axis}, {step.extra} more than {step.channels}"
         case MultiplyAccumulate() if step.segments > 1:
             return f" in {step.segments} segments"
         case RescalePartialSums():

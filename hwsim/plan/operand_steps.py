@@ -92,6 +92,36 @@ class Rotate:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatChannels:
+    """Repeat the widest channels of an activation, each copy divided by the number of its copies.
+
+    The copies are quantized, stored and multiplied as other channels are; rows of the weight were repeated offline. A
+    static scheme folds the division into the quantizer's constants, a dynamic one multiplies before the range scan.
+
+    Parameters
+    ----------
+    elements
+        Values before.
+    axis, channels, extra
+        Label along which channels lie, how many there are, and how many are added.
+    """
+
+    elements: int
+    axis: str
+    channels: int
+    extra: int
+    folded: bool
+    source: FloatFormat
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """One multiplication for each value, unless folded."""
+        if self.folded:
+            return ()
+        return (Action(Component("float_mul", (self.source.name,)), self.elements, Place.LANE, Per.LHS_FETCH),)
+
+
+@dataclass(frozen=True, slots=True)
 class Quantize:
     """Turn floats into integers: multiply by a reciprocal scale, round, saturate.
 

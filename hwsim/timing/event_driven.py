@@ -323,7 +323,7 @@ def _slots(plan: Plan) -> dict[str, int]:
                 name = "rhs"
             case steps.Rotate(at="producer"):
                 name = "producer"
-            case steps.Migrate() | steps.Rotate() | steps.EncodePrototypes():
+            case steps.Migrate() | steps.RepeatChannels() | steps.Rotate() | steps.EncodePrototypes():
                 name = "lhs"
             case steps.Quantize(at="load") | steps.ScanRange():
                 name = step.operand

@@ -218,7 +218,7 @@ def _lane_use(step: Step) -> tuple[Number, steps.Per | None]:
             return step.count, None
         case steps.MultiplyOutliers() | steps.ApplyFunction():
             return step.lane_slots, None
-        case steps.Migrate():
+        case steps.Migrate() | steps.RepeatChannels():
             return (0, None) if step.folded else (step.elements, steps.Per.LHS_FETCH)
         case steps.Rotate() | steps.EncodePrototypes():
             return step.lane_slots, step.actions[0].per

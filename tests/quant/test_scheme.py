@@ -103,7 +103,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ),
         (
             {"strategy": "dynamic", "activation": INT8, "weight": INT8, "rotate": {}, "smooth": {"alpha": 0.5}},
-            "one of smooth, rotate and outliers must be given at most, not smooth and rotate",
+            "one of smooth, rotate, outliers, duplicate must be given at most, not smooth and rotate",
         ),
         (
             {"strategy": "static", "activation": INT8, "weight": INT8, "output": INT8, "outliers": {"share": 0.1}},
@@ -115,7 +115,8 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ),
         (
             {"strategy": "static", "activation": PQ, "weight": INT8, "output": INT8},
-            "attention must be float or a pair, and smooth and rotate absent, where activations are pq",
+            "attention must be float or a pair, and none of smooth, rotate, outliers, duplicate given, "
+            "where activations are pq",
         ),
         (
             {"strategy": "weight_only", "weight": {"code": "pow2", "format": "int4", "symmetric": False}},
