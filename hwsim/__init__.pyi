@@ -1,5 +1,6 @@
 from .accelerator import Accelerator as Accelerator
-from .comparison import DEFAULT_SCHEMES as DEFAULT_SCHEMES
+from .defaults import DEFAULT_SCHEME as DEFAULT_SCHEME
+from .defaults import DEFAULT_SCHEMES as DEFAULT_SCHEMES
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .execution import Execution as Execution

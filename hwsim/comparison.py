@@ -17,6 +17,7 @@ import workloads
 from hwsim import rankings
 from hwsim.accelerator import Accelerator
 from hwsim.cost import PricingError, clock_statements, critical_paths
+from hwsim.defaults import DEFAULT_SCHEMES
 from hwsim.equal_area import equal_area
 from hwsim.ledger import ledger_rows
 from hwsim.lowering import IllegalLayoutError
@@ -33,24 +34,6 @@ if TYPE_CHECKING:
     from hwsim.cost import CriticalPath
     from quant import Verdict
     from workloads import Network
-
-DEFAULT_SCHEMES = (
-    "fp32",
-    "fp16",
-    "w8a16",
-    "w4a16-g128",
-    "w8a8-static",
-    "w8a8-dynamic",
-    "w8a8-asym-act",
-    "w8a8-asym-weight",
-    "w8a8-smoothquant",
-    "llm-int8",
-    "mxint8",
-    "w4a8-g128",
-    "w8a8-channel-in",
-    "pow2",
-    "codebook-16",
-)
 
 _RATIOS = {
     "latency_ratio": "latency_us",
@@ -128,7 +111,7 @@ class _Row:
 
 def compare(
     workload: Network | str | Path = "minilm-block",
-    schemes: Sequence[Scheme | str | Path] | None = None,
+    schemes: Scheme | str | Path | Sequence[Scheme | str | Path] | None = None,
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
     baseline: str = "fp32",
@@ -148,7 +131,7 @@ def compare(
     workload
         A network, the name of an embedded one, or an ``.npz`` file of operands.
     schemes
-        Presets, YAML files or objects; `DEFAULT_SCHEMES` if None. The baseline is added if it is missing.
+        One or several presets, YAML files or objects; `DEFAULT_SCHEMES` if None. The baseline is added if missing.
     accelerator
         A preset's name, a YAML file or an object.
     baseline
@@ -175,7 +158,8 @@ def compare(
     """
     network, machine = workloads.load(workload), Accelerator.load(accelerator)
     base = Scheme.load(baseline)
-    chosen = [Scheme.load(s) for s in (DEFAULT_SCHEMES if schemes is None else schemes)]
+    several = [schemes] if isinstance(schemes, Scheme | str | Path) else DEFAULT_SCHEMES if schemes is None else schemes
+    chosen = [Scheme.load(s) for s in several]
     chosen = [base, *(s for s in chosen if s.name != base.name)]
     names = [s.name for s in chosen]
     if len(set(names)) != len(names):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import workloads
 from hwsim.accelerator import Accelerator
+from hwsim.defaults import DEFAULT_SCHEME
 from hwsim.execution import execute, prepare
 from hwsim.network import plan_network
 from hwsim.numerics import Recording
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def infer(
     workload: Network | str | Path,
-    scheme: Scheme | str | Path = "w8a8-dynamic",
+    scheme: Scheme | str | Path = DEFAULT_SCHEME,
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
     inputs: Mapping[str, npt.ArrayLike] | None = None,
@@ -54,7 +55,7 @@ def infer(
     --------
     >>> import hwsim, workloads
     >>> network = workloads.gemm(4, 64, 2)
-    >>> float(abs(infer(network)["y"] - network.run(network.evaluation)["y"]).max()) < 0.1
+    >>> float(abs(infer(network, "w8a8-dynamic")["y"] - network.run(network.evaluation)["y"]).max()) < 0.1
     True
     """
     network, machine = workloads.load(workload), Accelerator.load(accelerator)

@@ -71,18 +71,21 @@ class Recording:
         return self._runs[which]
 
 
-def has_numerics(network: Network, wanted: bool | None) -> bool:
+def has_numerics(network: Network, wanted: object) -> bool:
     """Tell whether errors are measured: as wanted, by default where there are tensors.
 
     Raises
     ------
     ValueError
-        If they are wanted of a network that has shapes only.
+        If they are wanted of a network that has shapes only, or `wanted` is none of True, False and None.
     """
+    if not (wanted is None or isinstance(wanted, bool | np.bool_)):
+        msg = f"numerics must be True, False or None, not {wanted!r}"
+        raise ValueError(msg)
     if wanted and network.shapes_only:
         msg = f"numerics of {network.name} must be off, as it has shapes only"
         raise ValueError(msg)
-    return not network.shapes_only if wanted is None else wanted
+    return not network.shapes_only if wanted is None else bool(wanted)
 
 
 def measure_errors(

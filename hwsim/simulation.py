@@ -11,6 +11,7 @@ import workloads
 from hwsim.accelerator import Accelerator
 from hwsim.cost import Area, area, energy
 from hwsim.cost.pricing import BANDS
+from hwsim.defaults import DEFAULT_SCHEME
 from hwsim.network import network_timings, split_batch
 from hwsim.numerics import Progress, Recording, has_numerics, measure_errors, silent
 from hwsim.results import LayerResult, Result
@@ -37,7 +38,7 @@ def read_plans(
 
 def simulate(
     workload: Network | str | Path,
-    scheme: Scheme | str | Path = "w8a8-dynamic",
+    scheme: Scheme | str | Path = DEFAULT_SCHEME,
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
     batch: int = 1,
@@ -53,7 +54,7 @@ def simulate(
     workload
         A network, the name of an embedded one, or an ``.npz`` file of operands.
     scheme, accelerator
-        A preset's name, a YAML file or an object.
+        A preset's name, a YAML file or an object; by default `DEFAULT_SCHEME`.
     batch
         Repetitions of the workload, side by side or in calls one after the other, whichever takes less time.
     numerics

@@ -251,7 +251,7 @@ class Contraction:
                 msg = f"size must belong to one of {', '.join(self.labels)}, not {label!r}"
                 raise ValueError(msg)
             try:
-                full[label] = operator.index(size)
+                full[label] = 0 if isinstance(size, bool) else operator.index(size)
             except TypeError:
                 full[label] = 0
             if full[label] < 1:

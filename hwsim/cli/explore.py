@@ -11,6 +11,7 @@ import click
 
 from hwsim.cli.shared import OutputFile, check_streams, console, print_json, records, write_frame
 from hwsim.cli.strict import Strict
+from hwsim.defaults import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ SHOWN, REASONS, VALUES = 40, 3, 4
 @click.command(cls=Strict)
 @click.option("--gemm", "gemms", metavar="MxNxK", help="One product instead of a workload.")
 @click.option("--workload", "-w", metavar="NAME|FILE", help="An embedded network or an .npz file.")
-@click.option("--scheme", "-s", "schemes", multiple=True, metavar="A,B", help="Schemes.  [default: w8a8-static]")
+@click.option("--scheme", "-s", "schemes", multiple=True, metavar="A,B", help=f"Schemes.  [default: {DEFAULT_SCHEME}]")
 @click.option("--accelerator", "-a", default="edge-16x16", show_default=True, metavar="NAME|FILE", help="The machine.")
 @click.option(
     "--set",
@@ -73,7 +74,7 @@ def explore(
     check_streams(as_json=as_json, csv=csv)
     network = _network(gemms, workload)
     grid = _grid(fields, sizes=gemms is not None)
-    names = [name.strip() for name in ",".join(schemes or ("w8a8-static",)).split(",") if name.strip()]
+    names = [name.strip() for name in ",".join(schemes or (DEFAULT_SCHEME,)).split(",") if name.strip()]
     with _progress() as report:
         frame = explore_space(
             network, names, accelerator, grid=grid, costs=not time_only, folder=folder, progress=report

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -52,6 +53,14 @@ RATIOS = {
 def small() -> hwsim.Comparison:
     """Every default scheme on one layer of distinct primes."""
     return hwsim.compare(network_of(weight_layer(29, 31, 37)))
+
+
+def test_one_scheme_need_not_be_in_a_list(tmp_path: Path) -> None:
+    layer = network_of(weight_layer(5, 7, 3))
+    path = tmp_path / "mine.yaml"
+    path.write_text(Scheme.load("w8a16").replace(name="mine").to_yaml(), encoding="utf-8")
+    for one, name in (("w8a8-static", "w8a8-static"), (Scheme.load("fp16"), "fp16"), (path, "mine")):
+        assert list(hwsim.compare(layer, one, numerics=False).schemes["scheme"]) == ["fp32", name]
 
 
 def row(comparison: hwsim.Comparison, scheme: str) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import hwsim
 import workloads
+from hwsim.cli.simulate import simulate as command
 from hwsim.execution import prepare
 from hwsim.numerics import Recording
 from tests.hwsim.machines import attention_layer, machine, network_of, weight_layer
@@ -142,3 +144,20 @@ def test_an_illegal_scheme_is_refused_with_its_verdict() -> None:
         hwsim.simulate(network_of(weight_layer()), "w8a8-channel-in", machine())
     assert caught.value.verdict.witness is not None
     assert caught.value.verdict.witness.check()
+
+
+@pytest.mark.parametrize("wanted", ["yes", 1, "no"])
+def test_numerics_are_on_or_off_or_as_the_workload_allows(wanted: Any) -> None:
+    text = f"^numerics must be True, False or None, not {wanted!r}$"
+    with pytest.raises(ValueError, match=text):
+        hwsim.simulate(workloads.gemm(2, 3, 5), numerics=wanted)
+    with pytest.raises(ValueError, match=text):
+        hwsim.compare(workloads.gemm(2, 3, 5), "fp16", numerics=wanted)
+
+
+def test_library_and_commands_run_one_scheme_by_default() -> None:
+    for call in (hwsim.simulate, hwsim.infer):
+        assert inspect.signature(call).parameters["scheme"].default == hwsim.DEFAULT_SCHEME
+    assert inspect.signature(hwsim.explore).parameters["schemes"].default == hwsim.DEFAULT_SCHEME
+    options = {option.name: option for option in command.params}
+    assert options["scheme"].default == hwsim.DEFAULT_SCHEME

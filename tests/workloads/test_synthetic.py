@@ -48,6 +48,7 @@ def test_sizes_too_large_to_draw_are_fine_as_long_as_nothing_is_drawn() -> None:
     ("arguments", "text"),
     [
         ({"m": 0}, "layer gemm: size must be a positive integer, not m=0"),
+        ({"m": True}, "layer gemm: size must be a positive integer, not m=True"),
         ({"seed": -1}, "seed must be 0 or more, not -1"),
         ({"lhs": "gauss"}, "lhs must be one of normal, outliers, relu, not 'gauss'"),
     ],
