@@ -195,3 +195,25 @@ def test_blocks_of_products_of_activations(layer: Layer) -> None:
     error = found.out - layer.contract(lhs.astype(np.float64), rhs.astype(np.float64))
     assert len(found.sums) == 3
     assert np.abs(error).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "multiplications", "shifted"),
+    [
+        ("mx:4", "mx:4", 0, True),
+        ("per_token", TWO_LEVEL, 2, False),
+        ("per_token", "mx:4", 1, True),
+    ],
+)
+def test_only_scales_that_stay_are_multiplied_at_the_end(
+    lhs: str, rhs: str, multiplications: int, shifted: bool
+) -> None:
+    """Powers of two of MX blocks have moved all sums already; a real level of each operand is left to multiply."""
+    changes = {} if lhs == "mx:4" else {"activation__scale_format": "fp32"}
+    plan = hwsim.lower(weight_layer(bias=False), scheme(lhs, rhs, **changes), machine())
+    [step] = [step for step in plan.steps if isinstance(step, Dequantize)]
+    assert (step.multiplications, step.shifted) == (multiplications, shifted)
+    kinds = [action.component.kind for action in step.actions]
+    expected = ["dequantizer" if multiplications else "int_to_float", *["float_mul"] * (multiplications - 1)]
+    assert kinds == [*expected, *["adder"] * shifted]
+    assert {action.count for action in step.actions} == {35}
