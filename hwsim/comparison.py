@@ -48,6 +48,9 @@ _RATIOS = {
 }
 """Each ratio column and the column that is divided by the baseline's."""
 
+_DTYPES = {**dict.fromkeys(("macs", "compute_cycles", "stall_cycles", "total_cycles"), "Int64"), "repair_of": "str"}
+"""Columns whose type must not depend on whether some scheme is refused: counts that may be missing, and names."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -56,7 +59,7 @@ class Comparison:
     Parameters
     ----------
     schemes
-        One row a scheme; refused schemes have no costs, and the row after one is its repair.
+        One row a scheme; refused schemes have no costs, and the row after one is its repair. Counts are ``Int64``.
     layers
         One row a scheme and layer.
     ledger
@@ -281,7 +284,7 @@ def _assemble(
         *clock_statements(longest),
     ]
     paths = pd.DataFrame([path.to_row() for path in longest])
-    return Comparison(pd.DataFrame(records), layers, ledger, pairs, paths, priced, metadata, results)
+    return Comparison(pd.DataFrame(records).astype(_DTYPES), layers, ledger, pairs, paths, priced, metadata, results)
 
 
 def _unreached_clock(results: dict[str, Result]) -> list[tuple[str, str]]:

@@ -161,10 +161,10 @@ def across(results: Mapping[str, Result], technologies: str | Iterable[str] = "a
             rows.append({"technology": name, "scheme": None, "note": str(error)})
     frame = pd.DataFrame(rows)
     if "note" not in frame:
-        frame["note"] = None
+        frame["note"] = pd.Series(None, frame.index, "str")
     for quantity in QUANTITIES:
         rank = quantity.rsplit("_", 1)[0] if quantity != "energy_delay_pj_s" else "energy_delay"
-        frame[f"{rank}_rank"] = frame.groupby("technology")[quantity].rank(method="min")
+        frame[f"{rank}_rank"] = frame.groupby("technology")[quantity].rank(method="min").astype("Int64")
     return frame
 
 

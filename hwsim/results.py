@@ -148,7 +148,7 @@ class Result:
             "energy_high_pj": float(sum(layer.high.total_pj for layer in layers)),
             **{name: sum(part[name] for part in parts) for name in parts[0]},
             "area_um2": self.built.total_um2,
-            **self.built.parts(),
+            **{name: float(part) for name, part in self.built.parts().items()},
             # pJ over ns is mW; two operations a MAC over pJ is tera-operations a second and watt
             "power_mw": self.energy_pj / (self.latency_us * 1e3),
             "tops_per_w": 2 * macs / self.energy_pj,

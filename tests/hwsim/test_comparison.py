@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -11,6 +12,7 @@ import pytest
 
 import hwsim
 import workloads
+from hwsim.cli.shared import records, write_frame
 from hwsim.cost import area
 from hwsim.cost.pricing import price
 from hwsim.equal_area import scaled_to_area
@@ -53,6 +55,34 @@ RATIOS = {
 def small() -> hwsim.Comparison:
     """Every default scheme on one layer of distinct primes."""
     return hwsim.compare(network_of(weight_layer(29, 31, 37)))
+
+
+COUNTS = ("macs", "compute_cycles", "stall_cycles", "total_cycles")
+
+
+def test_types_of_columns_do_not_depend_on_whether_a_scheme_is_refused(small: hwsim.Comparison) -> None:
+    layer = network_of(weight_layer(5, 7, 3))
+    legal = hwsim.compare(layer, "w8a8-static", technologies="45nm-horowitz")
+    assert {str(small.schemes[name].dtype) for name in COUNTS} == {"Int64"}
+    both = [name for name in legal.schemes if name in small.schemes]
+    assert legal.schemes[both].dtypes.to_dict() == small.schemes[both].dtypes.to_dict()
+    assert legal.technologies is not None
+    assert {str(legal.technologies[f"{name}_rank"].dtype) for name in ("energy", "area", "energy_delay")} == {"Int64"}
+
+
+def test_counts_are_written_as_whole_numbers_or_as_nothing(small: hwsim.Comparison, tmp_path: Path) -> None:
+    macs = 29 * 31 * 37
+    rows = {found["scheme"]: found for found in records(small.schemes)}
+    assert rows["w8a8-channel-in"]["macs"] is None
+    assert type(rows["fp32"]["macs"]) is int
+    assert rows["fp32"]["macs"] == macs
+    write_frame(small.schemes, tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
+        written = {found["scheme"]: found["macs"] for found in csv.DictReader(file)}
+    assert (written["fp32"], written["w8a8-channel-in"]) == (str(macs), "")
+    pytest.importorskip("pyarrow")
+    write_frame(small.schemes, tmp_path / "s.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "s.parquet"), small.schemes)
 
 
 def test_one_scheme_need_not_be_in_a_list(tmp_path: Path) -> None:
