@@ -7,6 +7,7 @@ and adds, results leave, and the cycles are counted.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ def run_array(
     *,
     lhs_bits: int = 8,
     rhs_bits: int = 8,
+    arrays: int = 1,
 ) -> ArrayRun:
     """Multiply integer matrices on a systolic array, one clock cycle after the other.
 
@@ -89,12 +91,15 @@ def run_array(
         Width of the sums and what happens beyond; 32 bits that wrap if None. Its depth is the array's.
     lhs_bits, rhs_bits : bits, 1..18
         Width of the operand registers, for the count of toggles.
+    arrays
+        Equal arrays side by side. Those that hold sums share the tiles of the result; those that hold an operand share
+        its columns, or the rows that stream past it, whichever is done sooner. Counts are of all of them.
 
     Raises
     ------
     ValueError
         If shapes do not contract, a value does not fit its register, the accumulator is more than a register that
-        wraps or saturates, or the run would take too long.
+        wraps or saturates, there is no array, or the run would take too long.
 
     Notes
     -----
@@ -112,10 +117,15 @@ def run_array(
     if a.shape[1] != b.shape[0]:
         msg = f"lhs and rhs must contract, not {list(a.shape)} by {list(b.shape)}"
         raise ValueError(msg)
+    if arrays < 1:
+        msg = f"arrays must be 1 or more, not {arrays}"
+        raise ValueError(msg)
     register = _register(accumulator, array)
     if array.dataflow == "input_stationary":
         # The transposed product with weights in motion and activations at rest.
-        run = _run(np.ascontiguousarray(b.T), np.ascontiguousarray(a.T), array, register, (rhs_bits, lhs_bits))
+        run = _shared(
+            np.ascontiguousarray(b.T), np.ascontiguousarray(a.T), array, register, (rhs_bits, lhs_bits), arrays
+        )
         return ArrayRun(
             np.ascontiguousarray(run.out.T),
             np.ascontiguousarray(run.leave_cycles.T),
@@ -126,12 +136,64 @@ def run_array(
             results_per_port=run.results_per_port,
             elements=run.elements,
         )
-    return _run(a, b, array, register, (lhs_bits, rhs_bits))
+    return _shared(a, b, array, register, (lhs_bits, rhs_bits), arrays)
 
 
-def _run(lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits: tuple[int, int]) -> ArrayRun:
-    from .kernels import operand_stationary, output_stationary  # noqa: PLC0415  numba is loaded when it is needed
+def _shared(
+    lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits: tuple[int, int], arrays: int
+) -> ArrayRun:
+    """Deal the folds of a product out to several arrays."""
+    if array.dataflow == "output_stationary":
+        tiles = [
+            (top, left) for top in range(0, len(lhs), array.rows) for left in range(0, rhs.shape[1], array.columns)
+        ]
+        each = math.ceil(len(tiles) / arrays)
+        whole = slice(0, len(lhs)), slice(0, rhs.shape[1])
+        shares = [tiles[start : start + each] for start in range(0, len(tiles), each)]
+        runs = [_run(lhs, rhs, array, register, bits, share) for share in shares]
+        return _side_by_side(runs, [whole] * len(runs), arrays)
+    m, n = len(lhs), rhs.shape[1]
+    wide = math.ceil(math.ceil(n / array.columns) / arrays) * array.columns
+    strips = [(slice(0, m), slice(left, min(left + wide, n))) for left in range(0, n, wide)]
+    high = math.ceil(m / arrays)
+    chunks = [(slice(top, min(top + high, m)), slice(0, n)) for top in range(0, m, high)]
+    found = []
+    for parts in (strips,) if arrays == 1 else (strips, chunks):
+        runs = [_run(lhs[rows], np.ascontiguousarray(rhs[:, cols]), array, register, bits) for rows, cols in parts]
+        found.append(_side_by_side(runs, parts, arrays))
+    return min(found, key=lambda run: run.total_cycles)
 
+
+def _side_by_side(runs: Sequence[ArrayRun], parts: Sequence[tuple[slice, slice]], arrays: int) -> ArrayRun:
+    """Join runs of several arrays that start together; sums that a run does not make have left it never."""
+    shape = max(rows.stop for rows, _ in parts), max(columns.stop for _, columns in parts)
+    out, leave = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    busy = np.zeros(max(run.total_cycles for run in runs), np.int64)
+    for run, part in zip(runs, parts, strict=True):
+        made = run.leave_cycles >= 0
+        out[part][made], leave[part][made] = run.out[made], run.leave_cycles[made]
+        busy[: run.total_cycles] += run.busy
+    return ArrayRun(
+        out,
+        leave,
+        busy,
+        lhs_toggles=sum(run.lhs_toggles for run in runs),
+        rhs_toggles=sum(run.rhs_toggles for run in runs),
+        sum_toggles=sum(run.sum_toggles for run in runs),
+        results_per_port=max(run.results_per_port for run in runs),
+        elements=runs[0].elements * arrays,
+    )
+
+
+def _run(
+    lhs: Integers,
+    rhs: Integers,
+    array: Array,
+    register: Accumulator,
+    bits: tuple[int, int],
+    tiles: Sequence[tuple[int, int]] = (),
+) -> ArrayRun:
+    """Run one array, on some tiles of the result if it holds sums."""
     rows, columns, depth = array.rows, array.columns, array.dot_depth
     (m, k), n = lhs.shape, rhs.shape[1]
     steps = math.ceil(k / depth)
@@ -141,7 +203,7 @@ def _run(lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits
     wide = _up(n, columns)
     a, b = np.zeros((tall, deep * depth), np.int64), np.zeros((deep * depth, wide), np.int64)
     a[:m, :k], b[:k, :n] = lhs, rhs
-    folds = (tall // rows if stationary else deep // rows) * (wide // columns)
+    folds = len(tiles) if stationary else deep // rows * (wide // columns)
     # Room for the counters of busy elements: more than any fold takes.
     longest = folds * ((steps if stationary else m) + 4 * rows + 2 * columns)
     if longest * rows * columns > MOST_ELEMENT_CYCLES or longest > MOST_CYCLES:
@@ -150,7 +212,7 @@ def _run(lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits
             f"not about {longest} cycles of {rows * columns} elements"
         )
         raise ValueError(msg)
-    out, leave = np.zeros((tall, wide), np.int64), np.zeros((tall, wide), np.int64)
+    out, leave = np.zeros((tall, wide), np.int64), np.full((tall, wide), -1)
     busy, counters = np.zeros(longest, np.int32), np.zeros(6, np.int64)
     low, high = register.range
     mask = -1 if register.bits == 64 else (1 << register.bits) - 1
@@ -162,8 +224,16 @@ def _run(lhs: Integers, rhs: Integers, array: Array, register: Accumulator, bits
     sizes = np.array([rows, columns, m if stationary else steps, n], np.int64)
     first_way = array.drain == "shift" if stationary else array.double_buffered
     ways = np.array([first_way, array.overlap_folds, array.partial_tiles == "part"], np.int64)
-    clock = output_stationary if stationary else operand_stationary
-    clock(fed, held, sizes, ways, limits, out, leave, busy, counters)
+    # numba is loaded when it is needed
+    if stationary:
+        from .summing_kernels import output_stationary  # noqa: PLC0415
+
+        corners = np.array(tiles, np.int64)
+        output_stationary(fed, held, corners, sizes, ways, limits, out, leave, busy, counters)
+    else:
+        from .holding_kernels import operand_stationary  # noqa: PLC0415
+
+        operand_stationary(fed, held, sizes, ways, limits, out, leave, busy, counters)
     lhs_toggles, rhs_toggles, sum_toggles, cycles, port, clashes = counters.tolist()
     if clashes:
         msg = f"results must not meet in one register, not {clashes} times"
