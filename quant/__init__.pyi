@@ -47,6 +47,7 @@ from .calibrate import MinMaxObserver as MinMaxObserver
 from .calibrate import MovingAverageObserver as MovingAverageObserver
 from .calibrate import Observer as Observer
 from .calibrate import observe as observe
+from .signed_entropy import onnxruntime_entropy_range as onnxruntime_entropy_range
 from .thresholds import ErrorCurve as ErrorCurve
 from .thresholds import error_curve as error_curve
 from .verify import AccumulatorBound as AccumulatorBound
