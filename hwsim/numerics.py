@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,8 @@ def measure_errors(
         layer = plan.layer
         progress(f"{plan.scheme.name}: {layer.name}")
         evaluation = recording.samples(layer, calibration=False)
-        prepared[layer.name] = prepare(plan, recording.samples(layer, calibration=True), recording.bias(layer))
+        with _named(plan):
+            prepared[layer.name] = prepare(plan, recording.samples(layer, calibration=True), recording.bias(layer))
         run = _call(prepared[layer.name], evaluation.lhs, evaluation.rhs, accelerator)
         runs[layer.name] = evaluation, run
         errors[layer.name] = _error(clamped(plan, evaluation.out), run.out)
@@ -127,12 +129,19 @@ def measure_errors(
     return errors, _error(recording.output(), out)
 
 
-def _call(prepared: Prepared, lhs: Float32, rhs: Float32, accelerator: Accelerator) -> Execution:
+@contextmanager
+def _named(plan: Plan) -> Iterator[None]:
+    """Add layer and scheme to what goes wrong in them."""
     try:
-        return execute(prepared, lhs, rhs, accelerator)
+        yield
     except (ValueError, ArithmeticError) as error:
-        error.add_note(f"in {prepared.plan.layer.name} under {prepared.plan.scheme.name}")
+        error.add_note(f"in {plan.layer.name} under {plan.scheme.name}")
         raise
+
+
+def _call(prepared: Prepared, lhs: Float32, rhs: Float32, accelerator: Accelerator) -> Execution:
+    with _named(prepared.plan):
+        return execute(prepared, lhs, rhs, accelerator)
 
 
 def _error(reference: Float32, out: Float32) -> float | None:

@@ -222,7 +222,7 @@ class Layer:
         Raises
         ------
         ValueError
-            If the operands do not contract.
+            If the operands do not contract, or their product overflows.
 
         Examples
         --------
@@ -233,10 +233,26 @@ class Layer:
         contraction = self.parsed
         sizes = self._bind(lhs, rhs)
         left, right = contraction.to_gemm(lhs, rhs, sizes)
-        out: FloatArray = contraction.from_gemm(np.matmul(left, right), sizes)
-        if bias is None:
-            return out
-        if bias.shape != out.shape[-1:]:
-            msg = f"bias of layer {self.name} must have shape {list(out.shape[-1:])}, not {list(bias.shape)}"
-            raise ValueError(msg)
-        return out + bias
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, with the layer's name
+            out: FloatArray = contraction.from_gemm(np.matmul(left, right), sizes)
+            if bias is not None:
+                if bias.shape != out.shape[-1:]:
+                    msg = f"bias of layer {self.name} must have shape {list(out.shape[-1:])}, not {list(bias.shape)}"
+                    raise ValueError(msg)
+                out = out + bias
+        self.require_finite(out, lhs, rhs)
+        return out
+
+    def require_finite(self, out: FloatArray, lhs: FloatArray, rhs: FloatArray) -> None:
+        """Refuse sums that finite operands have driven out of their format.
+
+        Raises
+        ------
+        ValueError
+            If a result is infinite or not a number and all operands are finite.
+        """
+        if np.isfinite(out).all() or not (np.isfinite(lhs).all() and np.isfinite(rhs).all()):
+            return
+        reach = " and ".join(f"{name} up to {np.abs(x).max():.3g}" for name, x in (("lhs", lhs), ("rhs", rhs)))
+        msg = f"product of layer {self.name} must fit {out.dtype}, not overflow: it has {reach}"
+        raise ValueError(msg)

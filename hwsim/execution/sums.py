@@ -22,7 +22,10 @@ def multiply_floats(state: State, step: MultiplyAccumulate) -> None:
     rhs = rounded(needed(state.rhs), step.rhs) if constant is None else constant
     a, b = state.gemm(rounded(state.lhs, step.lhs), rhs)
     bias = 0 if state.prepared.bias is None else state.prepared.bias
-    state.values = rounded(np.matmul(a, b) + bias, step.lhs)
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, with the layer's name
+        sums = np.matmul(a, b) + bias
+    state.plan.layer.require_finite(sums, a, b)
+    state.values = rounded(sums, step.lhs)
 
 
 def multiply_integers(state: State) -> None:

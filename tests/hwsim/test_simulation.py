@@ -12,8 +12,10 @@ import pytest
 import hwsim
 import workloads
 from hwsim.cli.simulate import simulate as command
-from hwsim.execution import prepare
+from hwsim.execution import Samples, execute, prepare
+from hwsim.lowering import lower
 from hwsim.numerics import Recording
+from quant import Scheme
 from tests.hwsim.machines import attention_layer, machine, network_of, weight_layer
 from workloads import Function, FunctionKind, Layer, Network
 
@@ -137,6 +139,32 @@ def test_errors_name_layer_and_scheme() -> None:
     with pytest.raises(ArithmeticError, match="accumulator must stay within") as caught:
         hwsim.simulate(workloads.gemm(5, 67, 3), "w8a8-dynamic", trap)
     assert caught.value.__notes__ == ["in gemm under w8a8-dynamic"]
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "w8a8-static", "w8a8-dynamic"])
+def test_huge_operands_are_refused_in_one_line(tmp_path: Path, scheme: str) -> None:
+    """Warnings are errors in tests: none may come before."""
+    path = tmp_path / "huge.npz"
+    np.savez(path, lhs=np.full((2, 4), 1e37, np.float32), rhs=np.full((4, 3), 1e37, np.float32))
+    text = "^product of layer gemm must fit float32, not overflow: it has lhs up to 1e\\+37 and rhs up to 1e\\+37$"
+    with pytest.raises(ValueError, match=text):
+        hwsim.simulate(path, scheme)
+
+
+def test_sums_of_errors_carried_along_are_refused_too() -> None:
+    plan = lower(workloads.gemm(2, 3, 5).layers[0], Scheme.load("fp32"), machine())
+    lhs, rhs = np.ones((2, 3), np.float32), np.full((3, 5), 1e38, np.float32)
+    prepared = prepare(plan, Samples(lhs, rhs, lhs @ rhs))
+    with pytest.raises(ValueError, match="^product of layer gemm must fit float32, not overflow"):
+        execute(prepared, 2 * lhs, rhs, machine())
+
+
+def test_weights_out_of_a_format_name_their_layer(tmp_path: Path) -> None:
+    path = tmp_path / "wide.npz"
+    np.savez(path, lhs=np.ones((2, 4), np.float32), rhs=np.full((4, 3), 1e5, np.float32))
+    with pytest.raises(ValueError, match=r"^value must fit fp16, not 100000\.0$") as caught:
+        hwsim.simulate(path, "fp16")
+    assert caught.value.__notes__ == ["in gemm under fp16"]
 
 
 def test_an_illegal_scheme_is_refused_with_its_verdict() -> None:

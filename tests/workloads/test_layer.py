@@ -149,3 +149,17 @@ def test_a_layer_is_as_large_as_counts_are_exact() -> None:
     text = f"^sizes of layer up must give at most 2\\*\\*53 multiply-accumulates, not {2**53 + 2**40}$"
     with pytest.raises(ValueError, match=text):
         make_layer(sizes={"m": 2**20, "k": 2**20, "n": 2**13 + 1})
+
+
+@pytest.mark.parametrize("bias", [None, np.full(5, 1, np.float32)])
+def test_a_product_that_overflows_names_its_layer_and_operands(bias: Any) -> None:
+    lhs, rhs = np.full((2, 3), 2e37, np.float32), np.full((3, 5), -1e3, np.float32)
+    text = "product of layer up must fit float32, not overflow: it has lhs up to 2e+37 and rhs up to 1e+03"
+    with pytest.raises(ValueError, match=exactly(text)):
+        make_layer().contract(lhs, rhs, bias)
+    np.testing.assert_array_equal(make_layer().contract(lhs, rhs / 1000), np.full((2, 5), -6e37, np.float32))
+
+
+def test_operands_that_are_not_finite_are_passed_on() -> None:
+    lhs = np.full((2, 3), -np.inf, np.float32)
+    assert (make_layer().contract(lhs, np.ones((3, 5), np.float32)) == -np.inf).all()
