@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Column = npt.NDArray[Any]
 
-# Rows of a design space that share formulas from which on recording and compiling them, half a second, pays.
-COMPILED_FROM = 150_000
+# Rows of a design space that share formulas from which on recording and compiling them, a quarter of a second, pays.
+COMPILED_FROM = 50_000
 
 # Numbers that are read at once: what a formula keeps at hand then stays in the second-level cache.
 PIECE = 16384
@@ -120,8 +120,7 @@ class Block:
     def _read_shapes(self, key: tuple[int, ...], rows: Column, variant: Variant) -> None:
         """Rows that run a product each in its own shape."""
         laws = self.study.laws(variant)
-        kinds = self._codes("k", rows) if laws.lengths else np.zeros(len(rows), np.intp)
-        which = laws.sort([self._floats(name, rows) for name in laws.free], kinds)
+        which = laws.sort({name: self._floats(name, rows) for name in laws.names}, self._kinds(laws, rows))
         for number in np.flatnonzero(np.bincount(which)).tolist():
             law = laws.laws[number]
             mine = rows[which == number]
@@ -131,31 +130,32 @@ class Block:
             if self._compiles(mine):
                 axes = self._indices(mine)
                 sources = [self._source(name, axes) for name in laws.free]
-                if law.tables:
-                    kind = self._codes("k", mine).astype(np.int64)
-                    sources += [(table, kind) for table in law.tables]
+                kinds = self._kinds(laws, mine)
+                sources += [(table, kinds) for table in law.tables]
                 mine = self._read_compiled((*key, number), mine, variant, law, sources)
             for piece in _pieces(mine, PIECE):
                 self._read_piece(piece, variant, functools.partial(self._taken_shapes, laws, law))
 
+    def _kinds(self, laws: Laws, rows: Column) -> Column:
+        """Kind of each row's shape."""
+        kinds: Column = laws.kind_of[self._codes("k", rows)] if len(laws.kind_of) else np.zeros(len(rows), np.int64)
+        return kinds
+
     def _taken_shapes(self, laws: Laws, law: Law, rows: Column) -> tuple[Group, ...]:
         """Plan of each row's shape."""
-        kinds = self._codes("k", rows) if laws.lengths else np.zeros(len(rows), np.intp)
-        return (law.at(law.inputs([self._floats(name, rows) for name in laws.free], kinds)),)
+        return (law.at(law.inputs([self._floats(name, rows) for name in laws.free], self._kinds(laws, rows))),)
 
     def _explain(self, rows: Column, laws: Laws, law: Law) -> None:
         """Say why shapes have no plan."""
         if law.first.reason:
             self.results.fail(rows, law.first.reason)
             return
-        names = [*laws.free, *(["k"] if laws.lengths else [])]
         shapes, place = np.unique(
-            np.stack([self._codes(name, rows) for name in names], axis=1), axis=0, return_inverse=True
+            np.stack([self._floats(name, rows) for name in laws.names], axis=1), axis=0, return_inverse=True
         )
-        values = [self.study.space.values(name) for name in names]
-        for number, shape in enumerate(shapes.tolist()):
-            sizes = [values[at][code] for at, code in enumerate(shape[: len(laws.free)])]
-            self.results.fail(rows[place.ravel() == number], laws.reason(sizes, shape[-1] if laws.lengths else 0))
+        for number, shape in enumerate(shapes.astype(np.int64).tolist()):
+            reason = laws.reason(dict(zip(laws.names, shape, strict=True)))
+            self.results.fail(rows[place.reshape(-1) == number], reason)
 
     def _compiles(self, rows: Column) -> bool:
         """Whether a compiled loop pays, for these rows and their like in other blocks."""

@@ -124,6 +124,9 @@ class Count:
     def __mod__(self, other: Any) -> Any:
         return self - self // other * other
 
+    def __lshift__(self, bits: int) -> Any:
+        return self * (1 << bits)
+
     def __ceil__(self) -> Any:
         return Count(self.path, math.ceil(self.value), self.path.record.add("ceil", self.symbol))
 

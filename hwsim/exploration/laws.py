@@ -1,7 +1,8 @@
 """Plans of one product in many shapes: one shape is lowered for all that are lowered the same way.
 
-Where scales cut the reduction, its length decides on the plan in ways that no arithmetic says; every length is then
-lowered for itself, and those whose plans differ in numbers only share a law that looks these numbers up.
+Where scales cut the reduction, how often they do decides on the plan in ways that no arithmetic says, and so do
+rotations. Every such kind of shape is then lowered for itself, and kinds whose plans differ in numbers only share a law
+that looks these numbers up.
 """
 
 from __future__ import annotations
@@ -218,83 +219,84 @@ class Laws:
     ----------
     layer
         What is not varied.
+    names
+        Sizes that vary.
     free
-        Sizes that laws are read over, in the layer's order.
-    lengths
-        Of the reduction, where each is lowered for itself.
+        Those of them that laws are read over; another is the same in all shapes of a kind.
+    kind_of : int [lengths]
+        Kind of each length that the reduction may have; empty where all shapes are of one kind.
     """
 
     def __init__(
-        self, layer: Layer, free: Sequence[str], lengths: Sequence[int], scheme: Scheme, accelerator: Accelerator
+        self,
+        layer: Layer,
+        names: Sequence[str],
+        free: Sequence[str],
+        kind_of: Column,
+        scheme: Scheme,
+        accelerator: Accelerator,
     ) -> None:
-        self.layer, self.free, self.lengths = layer, free, lengths
+        self.layer, self.names, self.free, self.kind_of = layer, names, free, kind_of
         self.scheme, self.accelerator = scheme, accelerator
         self.laws: list[Law] = []
         self._by_key: dict[Any, list[Law]] = {}
 
-    def sort(self, sizes: Sequence[Column], kinds: Column) -> Column:
+    def sort(self, sizes: Mapping[str, Column], kinds: Column) -> Column:
         """Law of each row.
 
         Parameters
         ----------
         sizes
-            Columns of the free sizes.
+            Columns of `names`.
         kinds
-            Places of the rows' reductions among `lengths`; 0 where these are empty.
+            Of the rows.
 
         Returns
         -------
         numbers
             Places in `laws`.
         """
-        self._check(sizes, kinds)
+        self._check(sizes)
+        free = [sizes[name] for name in self.free]
         numbers, left = np.zeros(len(kinds), np.intp), np.arange(len(kinds))
         while True:
             for number, law in enumerate(self.laws):
                 mine = kinds[left]
-                found = law.holds(law.inputs([size[left] for size in sizes], mine), mine)
+                found = law.holds(law.inputs([size[left] for size in free], mine), mine)
                 numbers[left[found]] = number
                 left = left[~found]
                 if not left.size:
                     return numbers
             _, firsts = np.unique(kinds[left], return_index=True)
             for row in left[firsts].tolist():
-                self._learn([int(size[row]) for size in sizes], int(kinds[row]))
+                self._learn(self.sized({name: int(size[row]) for name, size in sizes.items()}), int(kinds[row]))
             for law in self.laws:
                 law.settle()
 
-    def sized(self, sizes: Sequence[int], kind: int) -> Layer:
+    def sized(self, sizes: Mapping[str, int]) -> Layer:
         """Layer of one shape."""
-        own = dict(zip(self.free, sizes, strict=True))
-        if self.lengths:
-            own["k"] = self.lengths[kind]
-        return replace(self.layer, sizes={**self.layer.sizes, **own})
+        return replace(self.layer, sizes={**self.layer.sizes, **sizes})
 
-    def reason(self, sizes: Sequence[int], kind: int) -> str:
+    def reason(self, sizes: Mapping[str, int]) -> str:
         """Say why a shape has no plan."""
         try:
-            lower(self.sized(sizes, kind), self.scheme, self.accelerator)
+            lower(self.sized(sizes), self.scheme, self.accelerator)
         except ValueError as error:
             return str(error)
         return ""
 
-    def _learn(self, sizes: Sequence[int], kind: int) -> None:
-        reading = Reading.of(self.sized(sizes, kind), self.free, self.scheme, self.accelerator)
+    def _learn(self, layer: Layer, kind: int) -> None:
+        reading = Reading.of(layer, self.free, self.scheme, self.accelerator)
         key, constants = reading.split()
         laws = self._by_key.setdefault(key, [])
         law = next((law for law in laws if not law.known[kind]), None)
         if law is None:
-            law = Law(reading, max(1, len(self.lengths)))
+            law = Law(reading, int(self.kind_of.max(initial=0)) + 1)
             laws.append(law)
             self.laws.append(law)
         law.add(kind, constants)
 
-    def _check(self, sizes: Sequence[Column], kinds: Column) -> None:
+    def _check(self, sizes: Mapping[str, Column]) -> None:
         """Build the largest layer, which refuses sizes beyond its limit."""
-        macs: Any = 1.0
-        for size in sizes:
-            macs = macs * size
-        if self.lengths:
-            macs = macs * np.array(self.lengths, np.float64)[kinds]
-        largest = int(np.argmax(macs)) if np.ndim(macs) else 0
-        self.sized([int(size[largest]) for size in sizes], int(kinds[largest]))
+        largest = int(np.argmax(np.prod(np.stack(list(sizes.values())), axis=0)))
+        self.sized({name: int(size[largest]) for name, size in sizes.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from hwsim.exploration.columns import Group, grouped
@@ -13,7 +14,7 @@ from hwsim.exploration.laws import Law, Laws
 from hwsim.exploration.prices import priced_buffers
 from hwsim.exploration.results import Results
 from hwsim.exploration.values import categories
-from hwsim.exploration.variants import Variant, sensitive_to_depth
+from hwsim.exploration.variants import Variant, cuts, sensitive_to_depth
 from hwsim.lowering import lower
 from hwsim.network import plan_network, with_functions
 from hwsim.technology import Technology
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hwsim.exploration.spaces import Space
     from hwsim.plan import Plan
     from quant import Scheme
-    from workloads import Network
+    from workloads import Layer, Network
 
 Column = npt.NDArray[Any]
 
@@ -141,12 +142,28 @@ class Study:
         key = self._key(variant)
         if key not in self._laws:
             layer, scheme = self.network.layers[0], variant.scheme
-            # Cuts and rotations along the reduction follow its length in no simple way.
-            each = "k" in self.sizes and (sensitive_to_depth([layer], scheme) or scheme.rotate is not None)
-            lengths = self.space.values("k") if each else []
-            free = [name for name in layer.sizes if name in self.sizes and not (each and name == "k")]
-            self._laws[key] = Laws(layer, free, lengths, scheme, variant.accelerator)
+            names = [name for name in layer.sizes if name in self.sizes]
+            rotated = scheme.rotate is not None
+            free = [name for name in names if not (rotated and name == "k")]
+            self._laws[key] = Laws(layer, names, free, self._kinds(layer, scheme), scheme, variant.accelerator)
         return self._laws[key]
+
+    def _kinds(self, layer: Layer, scheme: Scheme) -> Column:
+        """Kind of each length of the reduction: a verdict reads no more of it than how often every scale changes."""
+        if "k" not in self.sizes:
+            return np.zeros(0, np.intp)
+        lengths = np.array(self.space.values("k"))
+        if scheme.rotate is not None:
+            return np.arange(len(lengths))
+        try:
+            blocks = sorted(cuts(layer, scheme))
+        except ValueError:  # which no shape can be lowered without
+            blocks = []
+        if not blocks:
+            return np.zeros(0, np.intp)
+        changes = np.stack([-(-lengths // block) for block in blocks], axis=1)
+        kinds: Column = np.unique(changes, axis=0, return_inverse=True)[1].reshape(-1)
+        return kinds
 
     def recording(self, key: tuple[int, ...], variant: Variant, layer: Law | Group) -> Recorded:
         """Formulas of a variant and a layer, recorded once while the layer is the same."""

@@ -36,18 +36,25 @@ class Variant:
     chained: bool
 
 
+def cuts(layer: Layer, scheme: Scheme) -> frozenset[int]:
+    """Lengths after which some scale of a layer changes along its reduction.
+
+    Raises
+    ------
+    ValueError
+        If a layout does not fit the contraction.
+    """
+    reduction = Contraction.parse(layer.contraction).reduction
+    levels = [level for operand in operands(layer, scheme) if operand.layout for level in operand.layout.levels]
+    return frozenset(block for level in levels for axis in reduction if (block := level.block_of(axis)) is not None)
+
+
 def sensitive_to_depth(layers: Sequence[Layer], scheme: Scheme) -> bool:
     """Tell whether plans may change with the products that an array adds natively: scales vary along a reduction."""
-    for layer in layers:
-        try:
-            pair = operands(layer, scheme)
-        except ValueError:
-            return True
-        reduction = Contraction.parse(layer.contraction).reduction
-        for operand in pair:
-            if operand.layout is not None and set(operand.layout.varying) & set(reduction):
-                return True
-    return False
+    try:
+        return any(cuts(layer, scheme) for layer in layers)
+    except ValueError:
+        return True
 
 
 def of_columns(accelerator: Accelerator, columns: Mapping[str, Any]) -> Accelerator:

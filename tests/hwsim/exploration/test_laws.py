@@ -100,20 +100,44 @@ def test_every_shape_is_that_of_its_own_plan(scheme: str) -> None:
 
 
 def test_reductions_of_one_structure_share_a_law() -> None:
-    lengths = list(range(1, 400))
+    lengths = np.arange(1, 4097)
     layer, scheme = workloads.gemm(4, 8, 16).layers[0], Scheme.load("w4a8-g128")
-    laws = Laws(layer, ["m", "n"], lengths, scheme, hwsim.Accelerator.load("edge-16x16"))
-    kinds = np.arange(len(lengths))
-    which = laws.sort([np.full(len(lengths), 4.0), np.full(len(lengths), 9.0)], kinds)
+    names, kind_of = ["m", "k", "n"], (lengths - 1) // 128
+    laws = Laws(layer, names, names, kind_of, scheme, hwsim.Accelerator.load("edge-16x16"))
+    sizes = {"m": np.full(len(lengths), 4.0), "k": lengths.astype(float), "n": np.full(len(lengths), 9.0)}
+    which = laws.sort(sizes, kind_of)
     # One sum; or several, the last one as long as the others or shorter.
-    assert len(laws.laws) <= 6
+    assert len(laws.laws) <= 8
     for number, law in enumerate(laws.laws):
-        mine = kinds[which == number]
-        group = law.at(law.inputs([np.full(len(mine), 4.0), np.full(len(mine), 9.0)], mine))
+        mine = np.flatnonzero(which == number)
+        group = law.at(law.inputs([size[mine] for size in sizes.values()], kind_of[mine]))
         segments = np.sum([np.broadcast_to(count, len(mine)) for _, count in group.work.segments], axis=0)
         steps = np.sum([np.broadcast_to(size * count, len(mine)) for size, count in group.work.segments], axis=0)
-        assert segments.tolist() == [-(-lengths[kind] // 128) for kind in mine]
-        assert steps.tolist() == [lengths[kind] for kind in mine]
+        assert segments.tolist() == [-(-lengths[at] // 128) for at in mine]
+        assert steps.tolist() == lengths[mine].tolist()
+
+
+LEVELS = st.sampled_from(
+    ["k:1", "k:2", "k:3@int", "k:4", "k:6@pow2", "k:16 * k:4@int", "k:12@pow2 * k:4", "per_tensor"]
+)
+
+
+@given(
+    lhs=LEVELS, rhs=LEVELS, depth=st.sampled_from([2, 3, 4, 6, 12]), lengths=st.lists(st.integers(1, 60), min_size=12)
+)
+def test_a_verdict_reads_no_more_of_a_length_than_how_often_scales_change(
+    lhs: str, rhs: str, depth: int, lengths: list[int]
+) -> None:
+    """What lowering takes from it: whether the array can run it, its cuts, what joins the sums, which levels move."""
+    blocks_of = {int(digits) for digits in re.findall(r"k:(\d+)", lhs + rhs)}
+    found: dict[tuple[int, ...], Any] = {}
+    for length in lengths:
+        verdict = quant.decide("mk,kn->mn", lhs, rhs, sizes={"m": 3, "k": length, "n": 5}, native_depth=depth)
+        taken: tuple[Any, ...] = (verdict.verdict == "incompatible" or verdict.needs_reorder,)
+        if not taken[0]:
+            taken = (verdict.verdict, verdict.cuts({"m": 0, "n": 0}), verdict.rescale, verdict.varying)
+        kind = tuple(-(-length // block) for block in sorted(blocks_of))
+        assert found.setdefault(kind, taken) == taken
 
 
 @pytest.mark.parametrize("compiled", [False, True])
