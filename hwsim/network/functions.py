@@ -25,6 +25,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hwsim.network.fusion import functions_done
+from hwsim.network.side_tensors import with_side_tensors
 from hwsim.plan import ApplyFunction, Plan
 from workloads import Function, FunctionKind, Layer
 
@@ -83,7 +84,7 @@ def with_functions(network: Network, plans: Sequence[Plan], accelerator: Acceler
         if not node.kind.moves_only and node.name not in done:
             step = _step(node, results.get(node.inputs[0], node.elements()))
             made[at] = replace(made[at], steps=(*made[at].steps, step))
-    return tuple(made.values())
+    return tuple(with_side_tensors(network, made).values())
 
 
 def _step(node: Function, read: int) -> ApplyFunction:

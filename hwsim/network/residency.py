@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hwsim.network.sequence import Clock
 from hwsim.network.sharing import groups, integers_of, quantized_earlier
@@ -158,6 +158,10 @@ class _Keeper:
         names = [name for name, _ in reads]
         if tensor.maker is not None:
             stored, names = [self.made[tensor.maker].out, *stored], [tensor.maker, *names]
+        for plan in self.made.values():
+            side = [one.stored for one in plan.side if one.tensor == tensor.name]
+            stored, names = [*stored, *side], [*names, *[plan.layer.name] * len(side)]
+        names.sort(key=self.position.__getitem__)
         width, size = _widest(stored)
         saved = sum(one.total_dram_bits for one in stored)
         last = tensor.reads[-1].node
@@ -225,7 +229,7 @@ class _Keeper:
             return quantized_earlier(plan, replace(stays, dram_bits=0, overhead_bits=0))
         names = {"lhs": plan.layer.lhs, "rhs": plan.layer.rhs, "out": plan.layer.output}
         roles = [role for role, name in names.items() if self.root.get(name) == kept.tensor]  # a constant has no root
-        changes = {}
+        changes: dict[str, Any] = {}
         for role in roles:
             stored = getattr(plan, role)
             stored = replace(stored, kept_bits=stored.dram_bits)
@@ -236,6 +240,13 @@ class _Keeper:
                 and (kept.tensor in self.inputs or role == "out")
             )
             changes[role] = stored if through else replace(stored, dram_bits=0, overhead_bits=0)
+        if kept.form == "only":
+            changes["side"] = tuple(
+                replace(one, stored=replace(one.stored, kept_bits=one.stored.dram_bits, dram_bits=0))
+                if one.tensor == kept.tensor
+                else one
+                for one in plan.side
+            )
         return replace(plan, **changes)
 
 

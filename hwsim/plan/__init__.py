@@ -10,7 +10,7 @@ Counts are arithmetic on sizes and so broadcast when sizes are columns.
 from hwsim.plan.array_steps import MultiplyAccumulate, SumForZeroPoint
 from hwsim.plan.components import Action, Component, Per, Place
 from hwsim.plan.function_steps import ApplyFunction
-from hwsim.plan.layer_plan import Plan, Step, Stored
+from hwsim.plan.layer_plan import Plan, SideTensor, Step, Stored
 from hwsim.plan.operand_steps import (
     Decode,
     DequantizeWeights,
@@ -55,6 +55,7 @@ __all__ = [
     "Role",
     "Rotate",
     "ScanRange",
+    "SideTensor",
     "Step",
     "Stored",
     "SumForZeroPoint",

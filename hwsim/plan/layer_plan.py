@@ -74,6 +74,26 @@ class Stored:
         return self.elements * self.dram_bits + self.overhead_bits
 
 
+@dataclass(frozen=True, slots=True)
+class SideTensor:
+    """A tensor that the functions behind a layer read, or write beside its result.
+
+    Parameters
+    ----------
+    tensor
+        Its name.
+    written
+        Whether it is written, otherwise it is read.
+    """
+
+    tensor: str
+    stored: Stored
+    written: bool = False
+
+    def __str__(self) -> str:
+        return f"  functions {'write' if self.written else 'read'} {self.tensor}: {self.stored}"
+
+
 Step = (
     ScanRange
     | Migrate
@@ -115,6 +135,8 @@ class Plan:
         Of the activation buffer that tensors kept between layers take while this one runs.
     windows
         What the activation buffer holds of lhs where the layer is a convolution.
+    side
+        What functions behind the layer read, and write beside its result.
     """
 
     layer: Layer
@@ -128,6 +150,7 @@ class Plan:
     shared: Stored | None = None
     kept_bytes: int = 0
     windows: Windows | None = None
+    side: tuple[SideTensor, ...] = ()
     mac: MultiplyAccumulate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +206,7 @@ class Plan:
         for step in self.steps:
             counts = ", ".join(f"{a.count:,} x {a.component}" for a in step.actions) or "no extra hardware"
             lines.append(f"  {type(step).__name__}{_where(step)}: {counts}")
+        lines += map(str, self.side)
         if self.shared is not None:
             lines.append(f"  integers of lhs for others: {self.shared}")
         if self.kept_bytes:

@@ -238,7 +238,8 @@ def _buffers(pace: Pace, schedule: Schedule) -> dict[str, Traffic]:
         "activation": Traffic(
             pace.lhs_inside * schedule.lhs_streams
             + pace.lhs_copied * schedule.lhs_fetches
-            + pace.rhs_copied * schedule.rhs_fetches,
+            + pace.rhs_copied * schedule.rhs_fetches
+            + pace.work.side_reads,
             pace.lhs_filled * schedule.lhs_fetches + pace.results_kept,
         ),
         "weight": Traffic(pace.rhs_inside * schedule.rhs_streams, pace.rhs_inside * schedule.rhs_fetches),

@@ -20,7 +20,7 @@ import simpy
 
 from hwsim import plan as steps
 from hwsim.timing.cycles import closed_form, lane_elements
-from hwsim.timing.tiles import Item, Tile, coarsen, tiles
+from hwsim.timing.tiles import Item, Tile, coarsen, share, tiles
 from hwsim.timing.timeline import Interval
 
 if TYPE_CHECKING:
@@ -201,6 +201,12 @@ class _Machine:
         bias = self.plan.bias
         if bias is not None:
             fine[0].fetches[0].bits += bias.total_dram_bits
+        read = sum(one.stored.total_dram_bits for one in self.plan.side if not one.written)
+        if read:
+            # What functions read of results comes with the operands of their folds.
+            moving = [item for tile in fine for item in tile.fetches if item.operand == "lhs"]
+            for index, item in enumerate(moving):
+                item.bits += share(read, index, len(moving))
         self.barriers: list[tuple[int, int]] = []
         for step in self.plan.steps:
             if not isinstance(step, steps.ScanRange):

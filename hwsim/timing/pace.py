@@ -62,7 +62,7 @@ class Pace:
         self.lhs_filled = 0 if there else self.lhs_inside
         self.lhs_copied = 0 if work.lhs_in_place else work.lhs.elements * work.lhs.kept_bits
         self.rhs_copied = work.rhs.elements * work.rhs.kept_bits
-        self.results_kept = work.out.elements * work.out.kept_bits
+        self.results_kept = work.out.elements * work.out.kept_bits + work.side_writes
 
     def _ends(self) -> None:
         """Find what nothing hides: operands of the first fold on their way in, results of the last on their way out."""
@@ -123,7 +123,7 @@ class Pace:
         lhs_streams, rhs_streams = self.streams(tiling)
         activation = self.lhs_inside * lhs_streams + self.lhs_filled * tiling.lhs_fetches + self.copied_bits(tiling)
         sram = maximum(
-            (activation + self.results_kept) / machine.activation.bits_per_cycle,
+            (activation + self.results_kept + self.work.side_reads) / machine.activation.bits_per_cycle,
             self.rhs_inside * (rhs_streams + tiling.rhs_fetches) / machine.weight.bits_per_cycle,
         )
         sums = 2 * (self.sums_inside * (self.passes(tiling) - 1) + self.results_inside)

@@ -144,6 +144,7 @@ def tiles(
     along = {"lhs": schedule.row_tiles, "rhs": schedule.column_tiles}
     sum_bits = (plan.mac.accumulator_bits or 32) if parts > 1 else plan.out.sram_bits
     written_bits = plan.out.total_dram_bits + (plan.shared.total_dram_bits if plan.shared else 0)
+    written_bits += sum(one.stored.total_dram_bits for one in plan.side if one.written)
     draining = drain_cycles(plan, schedule, accelerator)
     on_chip: dict[tuple[object, ...], Item] = {}
     made: list[Tile] = []

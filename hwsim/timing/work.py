@@ -46,7 +46,7 @@ class Work:
     sum_bits
         Width of an unfinished sum.
     bias_bits
-        Of the whole bias.
+        Of the bias, and of what functions read beside the results.
     rhs_is_weight
         Whether rhs takes the port of weights.
     is_float
@@ -57,6 +57,8 @@ class Work:
         Those of `call_slots` that results are.
     shared_bits
         Written beside the results, for other layers.
+    side_reads, side_writes
+        Bits of tensors that stay on chip, to and from functions.
     kept_bits
         Of the activation buffer that other tensors take.
     scans
@@ -91,6 +93,8 @@ class Work:
     shared_bits: Number
     kept_bits: Number
     scans: tuple[Scan, ...]
+    side_reads: Number
+    side_writes: Number
     lhs_held: Number
     lhs_row: Number
     lhs_halo: Number
@@ -129,14 +133,16 @@ class Work:
             lhs=plan.lhs,
             rhs=plan.rhs,
             out=plan.out,
-            bias_bits=0 if plan.bias is None else plan.bias.total_dram_bits,
+            bias_bits=(0 if plan.bias is None else plan.bias.total_dram_bits)
+            + sum(one.stored.total_dram_bits for one in plan.side if not one.written),
             rhs_is_weight=plan.layer.rhs_kind == "weight",
             is_float=mac.unit == "float",
             call_slots=call + always,
             lhs_slots=lhs,
             rhs_slots=rhs,
             out_slots=always + sum(quantized),
-            shared_bits=0 if plan.shared is None else plan.shared.total_dram_bits,
+            shared_bits=(0 if plan.shared is None else plan.shared.total_dram_bits)
+            + sum(one.stored.total_dram_bits for one in plan.side if one.written),
             kept_bits=8 * plan.kept_bytes,
             scans=tuple(
                 Scan(step.barrier_elements, stored.dram_bits, stored)
@@ -144,6 +150,8 @@ class Work:
                 if isinstance(step, steps.ScanRange)
                 for stored in (plan.lhs if step.operand == "lhs" else plan.rhs,)
             ),
+            side_reads=sum(one.stored.elements * one.stored.kept_bits for one in plan.side if not one.written),
+            side_writes=sum(one.stored.elements * one.stored.kept_bits for one in plan.side if one.written),
             lhs_held=held.elements,
             lhs_row=held.row,
             lhs_halo=held.halo,
