@@ -22,6 +22,7 @@ PALETTE = (BLUE, SKY, VERMILION, GREEN, GREY, PURPLE, ORANGE, YELLOW)
 _PARTS = {
     "mac": BLUE,
     "array": BLUE,
+    "pipeline": PURPLE,
     "clock": SKY,
     "edge": SKY,
     "sram": GREEN,
