@@ -117,7 +117,8 @@ class Study:
         """All that a plan reads of a scheme and an accelerator."""
         machine = variant.accelerator
         depth = machine.array.native_depth if self.depth else 0
-        return variant.scheme.name, depth, machine.array.dot_depth, machine.accumulator, machine.requantizer
+        lowered = (depth, machine.array.dot_depth, machine.array.convolution, machine.accumulator, machine.requantizer)
+        return variant.scheme.name, *lowered, machine.vector.runs_functions
 
     def groups(self, variant: Variant) -> tuple[Group, ...] | str:
         """Layers of the network by structure, or why they can not run."""
