@@ -16,7 +16,7 @@ from hwsim.exploration.results import Results
 from hwsim.exploration.values import categories
 from hwsim.exploration.variants import Variant, cuts, sensitive_to_depth
 from hwsim.lowering import lower
-from hwsim.network import plan_network, with_functions
+from hwsim.network import fuse, plan_network, with_functions
 from hwsim.technology import Technology
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Study:
             alone = [lower(layer, variant.scheme, variant.accelerator) for layer in self.network.layers]
         except ValueError as error:
             return str(error)
-        return with_functions(self.network, alone, variant.accelerator)
+        return with_functions(self.network, fuse(self.network, alone), variant.accelerator)
 
     def laws(self, variant: Variant) -> Laws:
         """Plans of the product in its shapes."""
