@@ -75,7 +75,7 @@ from .outliers import smooth as smooth
 from .outliers import TransformStudy as TransformStudy
 from .outliers import study_frame as study_frame
 from .outliers import study_transforms as study_transforms
-from .outliers import walsh_hadamard as walsh_hadamard
+from .rewriting import walsh_hadamard as walsh_hadamard
 from .verify import Repair as Repair
 from .verify import layout_pivot as layout_pivot
 from .verify import layout_table as layout_table

@@ -15,6 +15,12 @@ claim = claims_of("layouts")
 
 SIZES = {"m": 256, "k": 512, "n": 256}
 GEMM = "mk,kn->mn"
+DEPTHWISE = {
+    "contraction": "depthwise2d padding=1",
+    "lhs": "c:1",
+    "rhs": "c:1",
+    "sizes": {"b": 1, "c": 16, "h": 8, "w": 8, "r": 3, "s": 3},
+}
 
 
 def _compatible(found: Verdict) -> bool:
@@ -95,10 +101,7 @@ def both_along_k(problems: Mapping[str, Mapping[str, Any]] | None = None) -> lis
             "contraction": GEMM, "lhs": "k:1", "rhs": "k:1", "sizes": SIZES,
             "lhs_scales": (lhs_scales,), "rhs_scales": (rhs_scales,),
         },
-        "a depthwise convolution, scale per channel": {
-            "contraction": "depthwise2d padding=1", "lhs": "c:1", "rhs": "c:1",
-            "sizes": {"b": 1, "c": 16, "h": 8, "w": 8, "r": 3, "s": 3},
-        },
+        "a depthwise convolution, scale per channel": DEPTHWISE,
     }  # fmt: skip
     cases = []
     for name, arguments in given.items():
@@ -119,10 +122,7 @@ def per_channel_in(problems: Mapping[str, Mapping[str, Any]] | None = None) -> l
     given = problems or {
         "a linear layer": {"contraction": GEMM, "lhs": "k:1", "rhs": "n:1", "sizes": SIZES},
         "a 3x3 convolution": {"contraction": "conv2d padding=1", "lhs": "c:1", "rhs": "o:1", "sizes": conv},
-        "a depthwise convolution": {
-            "contraction": "depthwise2d padding=1", "lhs": "c:1", "rhs": "c:1",
-            "sizes": {"b": 1, "c": 16, "h": 8, "w": 8, "r": 3, "s": 3},
-        },
+        "a depthwise convolution": DEPTHWISE,
     }  # fmt: skip
     cases = []
     for name, arguments in given.items():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from quant import error_curve, measure_errors, observe, quantize, scale_from_range
+from quant import ErrorCurve, error_curve, measure_errors, observe, quantize, scale_from_range
 
 from . import samples
 from .claim import Case, claims_of
@@ -22,6 +22,13 @@ def _tensors() -> dict[str, Float32]:
     return {"normal values": samples.normal(), "uniform values": samples.uniform()}
 
 
+def _curves(tensors: Mapping[str, Float32], formats: Sequence[str]) -> Iterator[tuple[str, Float32, ErrorCurve]]:
+    """Clipping and rounding errors of every tensor in every format, with a name."""
+    for name, x in tensors.items():
+        for fmt in formats:
+            yield f"{name}, {fmt}", x, error_curve(x, fmt)
+
+
 @claim(
     "N08",
     text='"Tradeoff between 2 types": clipping falls as the range widens, rounding as it narrows',
@@ -32,14 +39,12 @@ def errors_trade_off(
 ) -> list[Case]:
     """Count the steps of the curve on which clipping does not rise and rounding does not fall."""
     cases = []
-    for name, x in (tensors or _tensors()).items():
-        for fmt in formats:
-            curve = error_curve(x, fmt)
-            falls = np.diff(curve.clipping) <= 0
-            # Rounding noise of a finite sample wiggles by its own spread; a fall must be larger to count.
-            rises = np.diff(curve.rounding) >= -0.05 * curve.rounding[1:]
-            share = 100 * float(np.mean(falls & rises))
-            cases.append(Case(f"{name}, {fmt}", share, "% of steps as claimed", share == 100))
+    for name, _, curve in _curves(tensors or _tensors(), formats):
+        falls = np.diff(curve.clipping) <= 0
+        # Rounding noise of a finite sample wiggles by its own spread; a fall must be larger to count.
+        rises = np.diff(curve.rounding) >= -0.05 * curve.rounding[1:]
+        share = 100 * float(np.mean(falls & rises))
+        cases.append(Case(name, share, "% of steps as claimed", share == 100))
     return cases
 
 
@@ -53,12 +58,10 @@ def best_threshold_inside(
 ) -> list[Case]:
     """Find the threshold of least error."""
     cases = []
-    for name, x in (tensors or _tensors()).items():
-        for fmt in formats:
-            curve = error_curve(x, fmt)
-            share = curve.best / float(curve.thresholds[-1])
-            sigmas = curve.best / float(np.std(x, dtype=np.float64))
-            cases.append(Case(f"{name}, {fmt}", sigmas, "standard deviations", share < INSIDE))
+    for name, x, curve in _curves(tensors or _tensors(), formats):
+        share = curve.best / float(curve.thresholds[-1])
+        sigmas = curve.best / float(np.std(x, dtype=np.float64))
+        cases.append(Case(name, sigmas, "standard deviations", share < INSIDE))
     return cases
 
 

@@ -10,7 +10,8 @@ from hwsim.execution.quantization import quantized
 from hwsim.lowering import operands
 from hwsim.plan import Migrate
 from quant import Contraction
-from quant.outliers import along_axes, real_product, smoothing_factors, widths
+from quant.outliers import real_product
+from quant.rewriting import along_axes, smoothing_factors, widths
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hwsim.plan import RepeatChannels
 from quant import Contraction, DuplicateChannels
-from quant.outliers import widths
+from quant.rewriting import widths
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hwsim.lowering.operand_plans import channel_axis
 from hwsim.plan import Rotate
 from quant import Contraction
-from quant.outliers import rotate_blocks
+from quant.rewriting import rotate_blocks
 
 if TYPE_CHECKING:
     from hwsim.execution.quantization import Float32

@@ -8,11 +8,6 @@ from .smoothing import channel_bounds as channel_bounds
 from .smoothing import search_alpha as search_alpha
 from .smoothing import smooth as smooth
 from .rotation import HadamardRotation as HadamardRotation
-from .rewriting import along_axes as along_axes
-from .rewriting import rotate_blocks as rotate_blocks
-from .rewriting import smoothing_factors as smoothing_factors
-from .rewriting import walsh_hadamard as walsh_hadamard
-from .rewriting import widths as widths
 from .channels import DuplicateChannels as DuplicateChannels
 from .channels import OutlierSplit as OutlierSplit
 from .study import TransformStudy as TransformStudy

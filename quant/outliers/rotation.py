@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quant.rewriting import rotate_blocks
 from quant.scales import Float32
 
-from .rewriting import rotate_blocks
 from .transform import OutlierTransform, TransformCost, Transformed
 
 

@@ -12,10 +12,10 @@ from quant.affine import fake_quantize
 from quant.errors import measure_errors
 from quant.formats import IntFormat
 from quant.inputs import check_finite, check_tensor
+from quant.rewriting import smoothing_factors
 from quant.rounding import round_pow2
 from quant.scales import Float32
 
-from .rewriting import smoothing_factors
 from .transform import OutlierTransform, TransformCost, Transformed
 
 

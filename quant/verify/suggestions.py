@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from quant import rewriting as transforms
 from quant.contraction import Operand
 from quant.formats import IntFormat
 from quant.layout import Level, ScaleLayout
-from quant.outliers import rewriting as transforms
 
 from .finding import RANK, Finding
 from .judgement import judge

@@ -25,8 +25,8 @@ from quant.outliers import (
     smooth,
     study_frame,
     study_transforms,
-    walsh_hadamard,
 )
+from quant.rewriting import walsh_hadamard
 
 Array = np.ndarray[Any, Any]
 

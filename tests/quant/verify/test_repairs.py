@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quant.contraction import Contraction
-from quant.outliers import walsh_hadamard
+from quant.rewriting import walsh_hadamard
 from quant.verify import Finding, Repair, Verdict, decide
 from tests.quant.verify.oracle import Case, contract
 from tests.quant.verify.test_decision import CASES
