@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import pydantic
 
-from quant.documents import Document, PresetDocument
+from quant.documents import Document, Name, PresetDocument
 
 Positive = Annotated[int, pydantic.Field(gt=0, strict=True)]
 PositiveNumber = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
@@ -190,7 +190,7 @@ class Accelerator(PresetDocument):
     folder: ClassVar[str] = "presets/accelerators"
     kind: ClassVar[str] = "accelerator"
 
-    name: str
+    name: Name
     description: str
     source: str
     technology: str

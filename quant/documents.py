@@ -11,7 +11,7 @@ import functools
 import importlib.resources
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import pydantic
 import yaml
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 # Words that an error still lists all.
 _MANY = 40
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        msg = f"must have a character, not {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+Name = Annotated[str, pydantic.AfterValidator(_not_blank)]
+"""A text that stands in titles and tables."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -104,6 +115,24 @@ class Document(pydantic.BaseModel):
             msg = f"{where} must be a YAML mapping of fields, not {type(data).__name__}"
             raise ValueError(msg)
         return cls.from_fields(data, where)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read the one document of a YAML file.
+
+        Raises
+        ------
+        ValueError
+            If the file is no text or no such document.
+        OSError
+            If it can not be read.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            msg = f"{path} must be text in UTF-8, not byte 0x{error.object[error.start]:02x} at {error.start}"
+            raise ValueError(msg) from None
+        return cls.from_yaml(text, str(path))
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], where: str | None = None) -> Self:
@@ -207,7 +236,7 @@ class PresetDocument(Document):
         if isinstance(name, cls):
             return name
         if Path(str(name)).suffix in {".yaml", ".yml"}:
-            return cls.from_yaml(Path(str(name)).read_text(encoding="utf-8"), str(name))
+            return cls.from_file(str(name))
         preset: Self = _preset(cls, str(name))
         return preset
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 
-from quant.documents import Document, PresetDocument
+from quant.documents import Document, Name, PresetDocument
 from quant.operand_spec import FloatName, OperandSpec
 
 Strategy = Literal["float", "weight_only", "dynamic", "static"]
@@ -145,7 +145,7 @@ class Scheme(PresetDocument):
     folder: ClassVar[str] = "presets"
     kind: ClassVar[str] = "scheme"
 
-    name: str
+    name: Name
     description: str
     source: str
     strategy: Strategy

@@ -156,7 +156,10 @@ def _memories(accelerator: Accelerator, technology: Technology) -> list[Built]:
     built = []
     for name in ("activation", "weight", "output"):
         memory = getattr(accelerator.memories, name)
-        sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
+        try:
+            sram = technology.sram(memory.capacity_bytes, memory.bank_width_bits, memory.banks)
+        except ValueError as error:
+            raise type(error)(f"memories.{name}: {error}") from None
         bank_kib = memory.capacity_bytes / memory.banks / 1024
         what = f"banks, {name}" if np.ndim(bank_kib) else f"banks of {bank_kib:g} KiB, {name}"
         edges = (sram.area_um2, sram.low_um2, sram.high_um2)

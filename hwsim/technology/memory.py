@@ -106,6 +106,8 @@ def sram_cost(node: Node, scaling: Scaling, capacity_bytes: Any, width_bits: Any
         raise MissingConstantError(f"{node.name} has no sram")
     n = checked_widths("banks", banks, 1, 4096)
     total = checked_widths("capacity_bytes", capacity_bytes, 1, 1 << 40)
+    if np.any(np.asarray(total) % n):
+        raise ValueError(f"capacity_bytes must be whole bytes in each of {banks} banks, not {capacity_bytes}")
     bank = total / n
     _inside("capacity_bytes" if np.all(np.asarray(n) == 1) else "capacity_bytes of a bank", bank, spec.capacity_bytes)
     width = checked_widths("width_bits", width_bits, *spec.width_bits)

@@ -182,7 +182,7 @@ def load_node(name: str | Path) -> Node:
     """
     text = str(name)
     if isinstance(name, Path) or text.endswith((".yaml", ".yml")):
-        return Node.from_yaml(Path(name).read_text(encoding="utf-8"), text)
+        return Node.from_file(name)
     names = technology_names()
     if text not in names:
         raise ValueError(f"technology must be one of {', '.join(names)} or a YAML file, not {text!r}")

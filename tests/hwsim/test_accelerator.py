@@ -50,6 +50,7 @@ def test_native_depth_is_what_the_array_adds_before_a_sum_is_seen(dataflow: str,
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"name": ""}, "name must have a character, not ''"),
         ({"array__rows": 0}, "array.rows must be greater than 0, not 0"),
         ({"array__rows": 1.5}, "array.rows must be a valid integer, not 1.5"),
         ({"clock_mhz": float("inf")}, "clock_mhz must be a finite number, not inf"),
@@ -73,3 +74,27 @@ def test_an_unknown_technology_is_refused_when_it_is_used() -> None:
 
     with pytest.raises(ValueError, match="45nm-horowitz"):
         hwsim.simulate(workloads.gemm(2, 3, 5), "fp32", EDGE.replace(technology="45nm-horowtz"), numerics=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"memories__output__capacity_bytes": 2048},
+            "memories.output: capacity_bytes of a bank must be in 1024..4194304, not 256",
+        ),
+        ({"memories__weight__bank_width_bits": 4}, "memories.weight: width_bits must be in 8..512, not 4"),
+        (
+            {"memories__activation__capacity_bytes": 262145},
+            "memories.activation: capacity_bytes must be whole bytes in each of 8 banks, not 262145",
+        ),
+    ],
+)
+def test_memories_that_can_not_be_built_are_named(changes: dict[str, Any], text: str) -> None:
+    import hwsim
+    import workloads
+
+    product, machine = workloads.gemm(2, 3, 5), EDGE.replace(**changes)
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        hwsim.simulate(product, "w8a8-static", machine, numerics=False)
+    assert hwsim.explore(product, accelerator=machine)["reason"].tolist() == [text]

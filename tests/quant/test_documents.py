@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 import pydantic
 import pytest
 
+from quant import Scheme
 from quant.documents import Document, PresetDocument, suggest
 
 
@@ -122,3 +123,16 @@ def test_presets_are_the_files_of_the_folder() -> None:
 def test_suggestions_are_near_or_complete() -> None:
     assert suggest("fp23", ["fp32", "int8"]) == "did you mean fp32?"
     assert suggest("zzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path} must be text in UTF-8, not byte 0xff at 6')}$"):
+        Scheme.load(path)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_preset_of_ones_own_has_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^Scheme: name must have a character, not {name!r}$"):
+        Scheme.load("fp16").replace(name=name)
