@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.cost import area, energy
 from hwsim.cost.areas import PARTS as AREA_PARTS
 from hwsim.cost.energies import PARTS as ENERGY_PARTS
+from hwsim.results import efficiency
 from hwsim.technology import Technology, technology_names
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ def across(results: Mapping[str, Result], technologies: str | Iterable[str] = "a
     -------
     frame
         One row a technology and scheme: ``energy_pj``, ``energy_low_pj``, ``energy_high_pj``, ``area_um2``,
-        ``latency_us``, ``energy_delay_pj_s``, and ``energy_rank``, ``area_rank``, ``energy_delay_rank`` from 1;
-        ``note`` says why a technology has no prices for this machine.
+        ``latency_us``, ``power_mw``, ``tops_per_w``, ``energy_delay_pj_s``, and ``energy_rank``, ``area_rank``,
+        ``energy_delay_rank`` from 1; ``note`` says why a technology has no prices for this machine.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def _prices(result: Result, technology: Technology) -> dict[str, float]:
         "energy_high_pj": high,
         "area_um2": float(built.total_um2),
         "latency_us": result.latency_us,
-        "energy_delay_pj_s": nominal * result.latency_us * 1e-6,
+        **efficiency(nominal, result.latency_us, sum(layer.plan.macs for layer in result.layers)),
     }
 
 

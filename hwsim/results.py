@@ -18,6 +18,22 @@ if TYPE_CHECKING:
     from quant import Scheme
 
 
+def efficiency(energy_pj: float, latency_us: float, macs: float) -> dict[str, float]:
+    """Power, operations for the energy, and energy-delay product, by the names of their columns.
+
+    Examples
+    --------
+    >>> efficiency(4e6, 10.0, 1e6)
+    {'power_mw': 400.0, 'tops_per_w': 0.5, 'energy_delay_pj_s': 40.0}
+    """
+    # pJ over ns is mW; two operations a MAC over pJ is tera-operations a second and watt
+    return {
+        "power_mw": energy_pj / (latency_us * 1e3),
+        "tops_per_w": 2 * macs / energy_pj,
+        "energy_delay_pj_s": energy_pj * latency_us * 1e-6,
+    }
+
+
 @dataclass(frozen=True)
 class LayerResult:
     """Everything known about one layer under one scheme.
@@ -43,6 +59,7 @@ class LayerResult:
     def to_row(self, cycle_ns: float) -> dict[str, Any]:
         """Flat row with units in the names."""
         plan, timing = self.plan, self.timing
+        latency_us = timing.total_cycles * cycle_ns * 1e-3
         return {
             "scheme": plan.scheme.name,
             "layer": plan.layer.name,
@@ -57,11 +74,12 @@ class LayerResult:
             "total_cycles": timing.total_cycles,
             "utilization": timing.utilization,
             "bound": timing.bound,
-            "latency_us": timing.total_cycles * cycle_ns * 1e-3,
+            "latency_us": latency_us,
             "energy_pj": self.energy.total_pj,
             "energy_low_pj": self.low.total_pj,
             "energy_high_pj": self.high.total_pj,
             **self.energy.parts(),
+            **efficiency(self.energy.total_pj, latency_us, plan.macs),
             "weight_bytes": plan.weight_bytes,
             "dram_read_bytes": timing.dram.read_bits / 8,
             "dram_write_bytes": timing.dram.write_bits / 8,
@@ -149,10 +167,7 @@ class Result:
             **{name: sum(part[name] for part in parts) for name in parts[0]},
             "area_um2": self.built.total_um2,
             **{name: float(part) for name, part in self.built.parts().items()},
-            # pJ over ns is mW; two operations a MAC over pJ is tera-operations a second and watt
-            "power_mw": self.energy_pj / (self.latency_us * 1e3),
-            "tops_per_w": 2 * macs / self.energy_pj,
-            "energy_delay_pj_s": self.energy_pj * self.latency_us * 1e-6,
+            **efficiency(self.energy_pj, self.latency_us, macs),
             "weight_bytes": sum(layer.plan.weight_bytes for layer in layers),
             "dram_read_bytes": read,
             "dram_write_bytes": write,

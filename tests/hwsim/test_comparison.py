@@ -164,6 +164,17 @@ def test_derived_figures_follow_from_cycles_and_energy(small: hwsim.Comparison) 
         assert s["area_um2"] == pytest.approx(math.fsum(s[parts]), rel=1e-12)
 
 
+def test_every_frame_has_power_efficiency_and_energy_delay(small: hwsim.Comparison) -> None:
+    priced = hwsim.compare(network_of(weight_layer()), ("fp16",), technologies="7nm-tpuv4i", numerics=False)
+    assert priced.technologies is not None
+    for frame, macs in ((small.layers, 29 * 31 * 37), (priced.technologies, 5 * 11 * 7)):
+        for _, r in frame.iterrows():
+            seconds, joules = r["latency_us"] * 1e-6, r["energy_pj"] * 1e-12
+            assert r["power_mw"] == pytest.approx(joules / seconds * 1e3)
+            assert r["tops_per_w"] == pytest.approx(2 * macs / joules * 1e-12)
+            assert r["energy_delay_pj_s"] == pytest.approx(r["energy_pj"] * seconds)
+
+
 def test_layers_sum_to_their_scheme(small: hwsim.Comparison) -> None:
     for name, group in small.layers.groupby("scheme"):
         total = row(small, str(name))
