@@ -89,3 +89,18 @@ def test_those_that_agree_with_most_go_on_together() -> None:
     assert number >= Asked(together, np.array([0, 0, 9, 0, 0, 0]), 6)
     assert together.rows.tolist() == [1, 3, 5]
     assert not number < 6
+
+
+def test_a_tensor_that_leaves_no_room_for_tiles_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_FEW", 1)
+    block, tensor = workloads.load("minilm-block"), 98304
+    machine = hwsim.Accelerator.load("edge-16x16").replace(memories__keeps_results=True)
+    grid = {"memories.activation.capacity_bytes": [tensor, tensor + 64, tensor + 1024], "array.rows": [8, 64, 128]}
+    frame = hwsim.explore(block, "w8a8-static", machine, grid=grid, costs=False)
+    assert frame["reason"].isna().all()
+    for _, row in frame.iterrows():
+        totals = hwsim.simulate(block, "w8a8-static", changed(machine, row, grid), numerics=False).totals()
+        for name in ("total_cycles", "traffic_bytes"):
+            assert row[name] == totals[name], name
+    traffic = frame["traffic_bytes"].to_numpy().reshape(3, 3)
+    assert (traffic[2] < traffic[0]).all()
