@@ -10,7 +10,10 @@ import pytest
 import hwsim
 import workloads
 from hwsim.exploration import blocks
-from hwsim.exploration.chains import Asked, Together
+from hwsim.exploration.chains import Asked, MisfitError, Together, Watch
+from hwsim.exploration.variants import of_columns
+from hwsim.timing import Machine, closed_form
+from quant import Scheme
 from tests.hwsim.exploration.test_sweeps import plain
 
 
@@ -104,3 +107,17 @@ def test_a_tensor_that_leaves_no_room_for_tiles_does_not_stay(monkeypatch: pytes
             assert row[name] == totals[name], name
     traffic = frame["traffic_bytes"].to_numpy().reshape(3, 3)
     assert (traffic[2] < traffic[0]).all()
+
+
+def test_points_whose_tiles_fit_part_from_the_others() -> None:
+    layer, machine = workloads.gemm(64, 64, 64).layers[0], hwsim.Accelerator.load("edge-16x16")
+    plan = hwsim.lower(layer, Scheme.load("w8a8-static"), machine)
+    rows = np.array([8.0, 1 << 20, 16.0])
+    watch = Watch(Machine.of(of_columns(machine, {"array.rows": rows})), 3)
+    (cycles,) = watch.times([plan])
+    assert watch.together.rows.tolist() == [0, 2]
+    found = np.broadcast_to(cycles.total_cycles.values, 3)[[0, 2]].tolist()
+    assert found == [closed_form(plan, machine.replace(array__rows=int(one))).total_cycles for one in (8, 16)]
+    watch.together = Together(np.array([1]))
+    with pytest.raises(MisfitError, match=r"^buffers must hold one tile of gemm$"):
+        watch.times([plan])
