@@ -11,7 +11,7 @@ from typing import assert_never
 import numpy as np
 
 from .layer import check_choice
-from .nonlinear import gelu, layer_norm, max_pool, rms_norm, silu, softmax
+from .nonlinear import gelu, layer_norm, max_pool, rms_norm, rotary, silu, softmax
 from .tensors import FloatArray
 
 
@@ -41,6 +41,7 @@ class FunctionKind(enum.StrEnum):
     ADD = "add"
     MULTIPLY = "multiply"
     SCALE = "scale"
+    ROTARY = "rotary"
     MAX_POOL = "max_pool"
     MEAN = "mean"
     SPLIT_HEADS = "split_heads"
@@ -65,6 +66,7 @@ _SIGNATURES: dict[FunctionKind, tuple[int, frozenset[str]]] = {
     FunctionKind.ADD: (2, frozenset()),
     FunctionKind.MULTIPLY: (2, frozenset()),
     FunctionKind.SCALE: (1, frozenset({"factor"})),
+    FunctionKind.ROTARY: (1, frozenset({"base", "first"})),
     FunctionKind.MAX_POOL: (1, frozenset({"window", "stride", "padding"})),
     FunctionKind.MEAN: (1, frozenset()),
     FunctionKind.SPLIT_HEADS: (1, frozenset()),
@@ -95,8 +97,8 @@ class Function:
     sizes : elements
         For each label, in the workload that costs are stated for.
     parameters
-        ``softmax``: scale, on the scores; norms: epsilon; ``scale``: factor; ``max_pool``: window, stride, padding of
-        the last two axes; ``pick_last``: sequence; others none.
+        ``softmax``: scale, on the scores; norms: epsilon; ``scale``: factor; ``rotary``: base of the angles and first
+        position; ``max_pool``: window, stride, padding of the last two axes; ``pick_last``: sequence; others none.
 
     Examples
     --------
@@ -195,6 +197,8 @@ class Function:
                 return x * arrays[1]
             case FunctionKind.SCALE:
                 return x * x.dtype.type(self.parameters["factor"])
+            case FunctionKind.ROTARY:
+                return rotary(x, self.parameters["base"], int(self.parameters["first"]))
             case FunctionKind.MAX_POOL:
                 return max_pool(x, *(int(self.parameters[name]) for name in ("window", "stride", "padding")))
             case FunctionKind.MEAN:

@@ -265,3 +265,37 @@ def max_pool(x: FloatArray, window: int, stride: int, padding: int) -> FloatArra
     windows = np.lib.stride_tricks.sliding_window_view(padded, (window, window), axis=(-2, -1))
     result: FloatArray = windows[..., ::stride, ::stride, :, :].max(axis=(-2, -1))
     return result
+
+
+def rotary(x: FloatArray, base: float, first: int) -> FloatArray:
+    """Rotate pairs of channels by angles that grow with the position (Su et al., arXiv 2104.09864).
+
+    Parameters
+    ----------
+    x : float32 or float64 [..., position, d]
+        Channel `i` of the first half is turned with channel ``i + d / 2``, as Llama's weights have it.
+    base
+        Angles are ``position * base**(-2 i / d)``.
+    first
+        Position of the first row.
+
+    Raises
+    ------
+    ValueError
+        If the number of channels is odd.
+
+    Examples
+    --------
+    >>> rotary(np.array([[1.0, 0.0], [1.0, 0.0]]), 10000.0, 0).round(4)
+    array([[1.    , 0.    ],
+           [0.5403, 0.8415]])
+    """
+    half, rest = divmod(x.shape[-1], 2)
+    if rest:
+        msg = f"channels must be even to be rotated in pairs, not {x.shape[-1]}"
+        raise ValueError(msg)
+    turns = base ** (-np.arange(half) / half)
+    angles = (first + np.arange(x.shape[-2]))[:, None] * turns
+    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    one, other = x[..., :half], x[..., half:]
+    return np.concatenate([one * cos - other * sin, other * cos + one * sin], axis=-1)

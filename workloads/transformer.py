@@ -2,7 +2,7 @@
 
 The networks have shapes only: costs can be stated, nothing can be run. Counted is what costs: the contractions of
 every block, of the head that predicts tokens, and the functions between them. Embeddings are looked up, not
-multiplied, and are left out; so are the rotations that encode positions in rotary models. Causal attention is
+multiplied, and are left out; so is the rotation of the one key that a decoded token adds. Causal attention is
 computed whole and masked, as an array without a triangular schedule does.
 """
 
@@ -18,6 +18,7 @@ from .tensors import ShapesOnly
 from .transformer_shapes import TransformerShape
 
 EPSILON = 1e-5
+ROTARY_BASE = 10000.0  # rope_theta of both Llama models, by default
 
 
 def prefill(shape: TransformerShape, tokens: int, batch: int = 1) -> Network:
@@ -167,13 +168,19 @@ class _Builder:
         groups = heads[0]
         sizes = {"b": 1, **grouped, "q": self.tokens, "k": self.context, "d": shape.head}
         queries = self.split(f"{at}split_q", q, f"b{heads}qd", sizes)
+        rotates = self.shape.style == "gated"
+        if rotates:
+            queries = self.rotary(f"{at}rotate_q", queries, f"b{heads}qd", sizes)
         if self.cached:
             keys, values = f"{at}k_cache", f"{at}v_cache"
         else:
             keys, values = (
                 self.split(f"{at}split_{n}", t, f"b{groups}kd", sizes) for n, t in zip("kv", made, strict=True)
             )
+        if rotates and not self.cached:
+            keys = self.rotary(f"{at}rotate_k", keys, f"b{groups}kd", sizes)
         kv_producer: Producer = "cache" if self.cached else "contraction"
+        keys_producer: Producer = "function" if rotates and not self.cached else kv_producer
         scores = Layer(
             f"{at}scores",
             f"b{heads}qd,b{groups}kd->b{heads}qk",
@@ -182,8 +189,8 @@ class _Builder:
             keys,
             f"{at}scores",
             "activation",
-            lhs_producer="contraction",
-            rhs_producer=kv_producer,
+            lhs_producer="function" if rotates else "contraction",
+            rhs_producer=keys_producer,
         )
         axes = f"b{heads}qk"
         softmax = Function(
@@ -243,6 +250,12 @@ class _Builder:
     def split(self, name: str, x: str, axes: str, sizes: dict[str, int]) -> str:
         chosen = {label: sizes[label] for label in axes}
         self.made.append(Function(name, FunctionKind.SPLIT_HEADS, (x,), name, axes, chosen))
+        return name
+
+    def rotary(self, name: str, x: str, axes: str, sizes: dict[str, int]) -> str:
+        chosen = {label: sizes[label] for label in axes}
+        parameters = {"base": ROTARY_BASE, "first": float(self.context - self.tokens)}
+        self.made.append(Function(name, FunctionKind.ROTARY, (x,), name, axes, chosen, parameters))
         return name
 
     def add(self, name: str, x: str, y: str) -> str:

@@ -12,7 +12,8 @@ comparisons counted as additions, in the order in which they are done:
 - rms_norm: square, sum, product, scale;
 - gelu: ``x / 2 (1 + erf(x / sqrt 2))`` with erf by Abramowitz and Stegun 7.1.26: a reciprocal, a polynomial of five
   coefficients in it, the exponential of a square;
-- silu: exponential, addition, reciprocal, product.
+- silu: exponential, addition, reciprocal, product;
+- rotary: two products with tabled sine and cosine, their sum.
 
 A reciprocal is a table look-up and two steps of Newton's iteration, 2 additions and 4 multiplications; the one of a row
 is left out.
@@ -49,6 +50,7 @@ OPERATIONS: dict[FunctionKind, tuple[int, int]] = {
     FunctionKind.ADD: (1, 0),
     FunctionKind.MULTIPLY: (0, 1),
     FunctionKind.SCALE: (0, 1),
+    FunctionKind.ROTARY: (1, 2),
 }
 
 

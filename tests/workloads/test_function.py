@@ -132,7 +132,7 @@ def test_a_window_larger_than_the_image_is_refused() -> None:
         (
             {"kind": "swish"},
             "kind of function act must be one of softmax, layer_norm, rms_norm, gelu, silu, relu, relu6, add, "
-            "multiply, scale, max_pool, mean, split_heads, merge_heads, pick_last, not 'swish'",
+            "multiply, scale, rotary, max_pool, mean, split_heads, merge_heads, pick_last, not 'swish'",
         ),
         ({"sizes": {"m": 2}}, "sizes of function act must be given for m, n, not for m"),
         ({"sizes": {}}, "sizes of function act must be given for m, n, not for nothing"),

@@ -1,5 +1,6 @@
 """erf, gelu, softmax and layer_norm against the standard library and textbook formulas in Python floats."""
 
+import cmath
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.nonlinear import erf, gelu, layer_norm, softmax
+from workloads.nonlinear import erf, gelu, layer_norm, rotary, softmax
 
 POINTS = np.concatenate([np.linspace(-6.5, 6.5, 20011), [0.0, -0.0, 1e-300, 1e-12, 1 / 2048, 5.9999, 6.0, 30.0, 1e300]])
 
@@ -75,3 +76,25 @@ def test_layer_norm_uses_the_biased_variance_of_the_last_axis() -> None:
         variance = math.fsum((v - mean) ** 2 for v in row) / 7
         scaled = [(v - mean) / math.sqrt(variance + 0.25) for v in row]
         np.testing.assert_allclose(values, [g * v + b for g, v, b in zip(gamma, scaled, beta, strict=True)])
+
+
+def test_rotary_is_a_product_of_complex_numbers() -> None:
+    """Pairs as complex numbers turned by exp(i position theta), with one angle at a time from cmath."""
+    x = np.random.default_rng(7).standard_normal((2, 3, 8))
+    turned = rotary(x, 10000.0, 5)
+    for head, position, pair in np.ndindex(2, 3, 4):
+        angle = (5 + position) * 10000.0 ** (-2 * pair / 8)
+        expected = complex(x[head, position, pair], x[head, position, pair + 4]) * cmath.exp(1j * angle)
+        assert turned[head, position, pair] == pytest.approx(expected.real)
+        assert turned[head, position, pair + 4] == pytest.approx(expected.imag)
+
+
+def test_scores_of_rotated_queries_and_keys_depend_on_their_distance() -> None:
+    q, k = np.random.default_rng(7).standard_normal((2, 1, 16))
+    scores = [float((rotary(q, 10000.0, at) @ rotary(k, 10000.0, at + 3).T)[0, 0]) for at in (0, 11, 500)]
+    np.testing.assert_allclose(scores, scores[0])
+
+
+def test_an_odd_number_of_channels_is_not_rotated() -> None:
+    with pytest.raises(ValueError, match=r"^channels must be even to be rotated in pairs, not 3$"):
+        rotary(np.zeros((1, 3)), 10000.0, 0)

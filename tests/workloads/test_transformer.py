@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import workloads
-from workloads import SHAPES, Layer, Network, TransformerShape, decode, prefill
+from workloads import SHAPES, Function, Layer, Network, TransformerShape, decode, prefill
 
 # Parameters that the network has no operand for: tables of embeddings and positions, and what norms add.
 PUBLISHED = {"gpt2": 124_439_808, "tinyllama-1.1b": 1_100_048_384, "llama2-7b": 6_738_415_616}
@@ -138,3 +138,16 @@ def test_every_listed_name_loads_and_is_that_of_its_network() -> None:
 def test_shapes_that_do_not_divide_are_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=exactly(text)):
         dataclasses.replace(SHAPES["gpt2"], **changes)
+
+
+def test_llamas_rotate_queries_and_keys() -> None:
+    network = prefill(SHAPES["tinyllama-1.1b"], 24)
+    turned = {node.name: node for node in network.nodes if isinstance(node, Function) and node.kind == "rotary"}
+    assert len(turned) == 2 * 22
+    assert [turned[name].elements() for name in ("0.rotate_q", "0.rotate_k")] == [24 * 32 * 64, 24 * 4 * 64]
+    scores = network.layer("0.scores")
+    assert (scores.lhs_producer, scores.rhs_producer) == ("function", "function")
+    (step,) = [node for node in decode(SHAPES["tinyllama-1.1b"], 40).nodes if node.name == "3.rotate_q"]
+    assert isinstance(step, Function)
+    assert step.parameters["first"] == 39
+    assert not any(isinstance(n, Function) and n.kind == "rotary" for n in prefill(SHAPES["gpt2"], 24).nodes)
