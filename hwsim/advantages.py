@@ -113,8 +113,9 @@ def losing_cases(
     Returns
     -------
     frame
-        ``scheme``, ``reference``, ``advantage``, ``factor`` (below 1), ``gemm`` as ``1 x 4 x 256`` (m, k, n), and
-        ``losing_share`` of the products that the scheme can run. An advantage that is nowhere lost has no row.
+        ``scheme``, ``reference``, ``advantage``, ``factor`` (below 1), ``gemm`` as ``1x256x4`` (m, n, k, as
+        ``--gemm`` and `workloads.parse_gemm` take them), and ``losing_share`` of the products that the scheme can run.
+        An advantage that is nowhere lost has no row.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -122,7 +123,8 @@ def losing_cases(
 
     found: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
     for m, k, n in itertools.product(sizes["m"], sizes["k"], sizes["n"]):
-        progress(f"advantages over {m} x {k} x {n}")
+        gemm = f"{m}x{n}x{k}"  # as `workloads.parse_gemm` reads it
+        progress(f"advantages over {gemm}")
         network = workloads.gemm(m, k, n)
         results = {str(one): simulate(network, one, accelerator, numerics=False) for one in references}
         for scheme in schemes:
@@ -134,10 +136,10 @@ def losing_cases(
                 continue
             for ref, what in itertools.product(references, ADVANTAGES):
                 factor = float(row[f"{what}_vs_{ref}"])
-                found.setdefault((row["scheme"], ref, what), []).append((factor, f"{m} x {k} x {n}"))
+                found.setdefault((row["scheme"], ref, what), []).append((factor, gemm))
     rows = []
     for (scheme, reference, what), tried in found.items():
-        factor, gemm = min(tried)
+        factor, gemm = min(tried, key=lambda one: one[0])
         if factor < 1 - 5e-4:
             share = sum(x < 1 - 5e-4 for x, _ in tried) / len(tried)
             rows.append(

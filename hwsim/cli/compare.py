@@ -220,7 +220,7 @@ def _print_advantages(out: Console, frame: pd.DataFrame, cases: pd.DataFrame) ->
     out.print(
         frame_table(
             cases,
-            title="Where they lose most, over products of m x k x n",
+            title="Where they lose most, over products as --gemm MxNxK takes them",
             width=out.width,
             key="scheme",
             max_rows=len(cases),

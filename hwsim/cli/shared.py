@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,11 +21,28 @@ if TYPE_CHECKING:
     from hwsim.numerics import Progress
 
 
+class _Trimmed:
+    """A text stream that drops blanks before the end of a line, which tables and wrapped sentences leave."""
+
+    _BLANKS = re.compile(r"[ \t]+((?:\x1b\[[0-9;]*m)*)(?=\n|$)")
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        return self._stream.write(self._BLANKS.sub(r"\1", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def console(*, record: bool = False, silent: bool = False) -> Console:
     """Console for results: no colour when piped. `record` keeps what is printed for `save_svg`, `silent` only that."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, record=record, file=io.StringIO() if silent else None)
+    file = cast("IO[str]", _Trimmed(io.StringIO() if silent else sys.stdout))
+    return Console(highlight=False, soft_wrap=False, record=record, file=file)
 
 
 def save_svg(recorded: Console, path: Path, title: str) -> None:

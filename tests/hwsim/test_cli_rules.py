@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,23 @@ def test_what_does_not_go_together_is_refused(case: str, run: Run) -> None:
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith("hwsim: ")
     assert expected in err
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+@pytest.mark.parametrize(
+    "arguments", [("compare", "--costs-only", "-s", "w8a8-static"), ("presets",), (*GEMM, "--costs-only")]
+)
+def test_no_line_ends_in_a_blank(arguments: tuple[str, ...], columns: int, run: Run) -> None:
+    lines = run(*arguments, columns=columns).out.splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_colours_follow_the_last_word(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = run("compare", "--costs-only", "-s", "w8a8-static").out
+    assert "\x1b[" in out
+    assert not re.search(r" (\x1b\[[0-9;]*m)*\n", out)
 
 
 def test_options_of_many_values_and_flags_may_be_repeated(run: Run) -> None:
