@@ -65,6 +65,8 @@ class Schedule:
         Operand that stays for all blocks of its rows or columns: 1 is lhs, 2 is rhs, 0 neither.
     parts
         Pieces of the reduction that a block is made in, one after the other.
+    lhs_group, rhs_group, lhs_depth, rhs_depth, out_depth, lhs_pieces, rhs_pieces
+        As in `Tiling`.
     """
 
     folds: Number
@@ -82,6 +84,13 @@ class Schedule:
     block_columns: Number
     keeps: Number
     parts: Number
+    lhs_group: Number
+    rhs_group: Number
+    lhs_depth: Number
+    rhs_depth: Number
+    out_depth: Number
+    lhs_pieces: Number
+    rhs_pieces: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,7 @@ def read_time(work: Work, machine: Machine) -> Timing:
         port_cycles=port,
         exposed_cycles=exposed,
         busy_cycles=rest,
-        first_weight_cycles=pace.first_weight_cycles,
+        first_weight_cycles=pace.first_weight_cycles(tiling),
     )
 
 
@@ -196,12 +205,7 @@ def _schedule(folds: Folds, pace: Pace, tiling: Tiling, compute: Number) -> Sche
     """Order and counts of a tiling."""
     lhs_streams, rhs_streams = pace.streams(tiling)
     passes = pace.passes(tiling)
-    rows, columns = folds.row_tiles, folds.column_tiles
-    match folds.machine.dataflow:
-        case "weight_stationary":
-            rows = tiling.repeats
-        case "input_stationary":
-            columns = tiling.repeats
+    rows, columns = pace.grid(tiling)
     return Schedule(
         folds=folds.count(tiling.repeats),
         compute_cycles=compute,
@@ -218,6 +222,13 @@ def _schedule(folds: Folds, pace: Pace, tiling: Tiling, compute: Number) -> Sche
         block_columns=minimum(tiling.block_columns, columns),
         keeps=tiling.keeps,
         parts=tiling.parts,
+        lhs_group=minimum(tiling.lhs_group, rows),
+        rhs_group=minimum(tiling.rhs_group, columns),
+        lhs_depth=tiling.lhs_depth,
+        rhs_depth=tiling.rhs_depth,
+        out_depth=tiling.out_depth,
+        lhs_pieces=tiling.lhs_pieces,
+        rhs_pieces=tiling.rhs_pieces,
     )
 
 

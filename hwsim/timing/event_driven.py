@@ -1,26 +1,29 @@
 """Cycles of a plan by events: folds move through DRAM port, operand buffers, array, vector unit and output buffer.
 
-The machine of the closed form, with its queues. One DRAM port serves reads and writes, whoever is needed first, or a
-second one weights; latency is pipelined. An operand is fetched as soon as its buffer has room, a buffer that is not
-double-buffered only when the array is about to need it. The array takes a fold when its operands and room for its
-results are there.
-Results pass the vector unit as they leave and go to DRAM. Nothing starts before the range scan is over. Time is in
-cycles; fractions of a cycle are carried over, so that none is lost.
+The machine of the closed form, with its queues. A port serves reads and writes in bursts, at every moment the one that
+is needed first; weights may have a port of their own; latency is pipelined. A buffer takes and gives up an operand in
+loads: a double-buffered one takes a load as soon as it has given up the one whose place it takes, one that is not
+double-buffered only when the array has done with the load before. The array takes a fold when its operands and a
+place for its results are there. Results pass the vector unit as they leave and go to DRAM. Nothing starts before the
+range scan is over. Time is in cycles; fractions of a cycle are carried over, so that none is lost.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import simpy
 
 from hwsim import plan as steps
 from hwsim.timing.cycles import closed_form, lane_elements
-from hwsim.timing.tiles import Item, Tile, coarsen, share, tiles
+from hwsim.timing.tiles import Item, Tile, coarsen, drain_cycles, share, tiles
 from hwsim.timing.timeline import Interval
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 Process = Generator[simpy.Event, Any, None]
 
 MOST_TILES = 1024
+_LAST = 1 << 62  # what nothing waits for
+TICKS = 1024  # of a cycle, so that what is carried over never decides who waits
 
 
 @dataclass(frozen=True)
@@ -73,27 +78,83 @@ class EventRun:
 
 @dataclass
 class Rate:
-    """A stage that takes `amount / per_cycle` cycles, in whole ones, the fraction carried to the next."""
+    """A stage that takes `amount / per_tick` ticks, in whole ones, the fraction carried to the next."""
 
-    per_cycle: Fraction
+    per_tick: Fraction
     left: int = 0
     amount: int = 0
 
-    def cycles(self, amount: int) -> int:
-        """Whole cycles for one more amount."""
+    def ticks(self, amount: int) -> int:
+        """Whole ticks for one more amount."""
         self.amount += amount
-        whole, self.left = divmod(amount * self.per_cycle.denominator + self.left, self.per_cycle.numerator)
+        whole, self.left = divmod(amount * self.per_tick.denominator + self.left, self.per_tick.numerator)
         return whole
 
     @property
     def carried(self) -> float:
-        """Fraction of a cycle not yet taken."""
-        return self.left / self.per_cycle.numerator
+        """Fraction of a tick not yet taken."""
+        return self.left / self.per_tick.numerator
 
     @property
     def busy(self) -> Fraction:
-        """Cycles for everything so far."""
-        return self.amount / self.per_cycle
+        """Ticks for everything so far."""
+        return self.amount / self.per_tick
+
+
+class Server:
+    """A resource that works on what is needed first, and leaves it for what is needed sooner.
+
+    Parameters
+    ----------
+    note
+        Is told what was worked on, and since when.
+    """
+
+    def __init__(self, env: simpy.Environment, per_cycle: Fraction, note: Callable[[str, int], None]) -> None:
+        self.env, self.rate, self.note = env, Rate(per_cycle / TICKS), note
+        self._waiting: list[list[Any]] = []
+        self._job: list[Any] | None = None
+        self._timer: simpy.Event | None = None
+        self._since = self._until = 0
+        self._count = itertools.count()
+
+    def serve(self, amount: int, need: int, work: str, then: Callable[[], object]) -> None:
+        """Take an amount in turn, the smallest `need` first, and call `then`."""
+        ticks = self.rate.ticks(amount)
+        if not ticks:
+            then()
+            return
+        job = [need, next(self._count), ticks, work, then]
+        if self._job is None:
+            self._start(job)
+            return
+        now = int(self.env.now)
+        if need < self._job[0] and self._until > now:
+            self._job[2] = self._until - now
+            self.note(self._job[3], self._since)
+            heappush(self._waiting, self._job)
+            self._start(job)
+        else:
+            heappush(self._waiting, job)
+
+    @property
+    def _idle(self) -> bool:
+        return self._job is None
+
+    def _start(self, job: list[Any]) -> None:
+        self._job, self._since = job, int(self.env.now)
+        self._until = self._since + job[2]
+        self._timer = simpy.Timeout(self.env, job[2])
+        self._timer.callbacks.append(self._finish)
+
+    def _finish(self, timer: simpy.Event) -> None:
+        if timer is not self._timer or self._job is None:
+            return  # left for another meanwhile
+        job, self._job = self._job, None
+        self.note(job[3], self._since)
+        job[4]()
+        if self._waiting and self._idle:
+            self._start(heappop(self._waiting))
 
 
 def run_events(plan: Plan, accelerator: Accelerator, *, most_tiles: int = MOST_TILES) -> EventRun:
@@ -121,92 +182,109 @@ def run_events(plan: Plan, accelerator: Accelerator, *, most_tiles: int = MOST_T
     return _Machine(plan, accelerator, most_tiles).run()
 
 
-@dataclass
 class _Machine:
-    plan: Plan
-    accelerator: Accelerator
-    most_tiles: int
-    env: simpy.Environment = field(default_factory=simpy.Environment)
-    intervals: list[Interval] = field(default_factory=list)
-    read_bits: int = 0
-    write_bits: int = 0
-    transfers: int = 0
+    """One layer on its way through the machine."""
 
-    def __post_init__(self) -> None:
-        self.timing = closed_form(self.plan, self.accelerator)
-        if self.plan.kept_bytes:
-            left = self.accelerator.memories.activation.capacity_bytes - self.plan.kept_bytes
+    def __init__(self, plan: Plan, accelerator: Accelerator, most_tiles: int) -> None:
+        self.plan, self.timing = plan, closed_form(plan, accelerator)
+        if plan.kept_bytes:
+            left = accelerator.memories.activation.capacity_bytes - plan.kept_bytes
             # Nothing of an operand that the array reads where it is goes through what is left.
-            self.accelerator = self.accelerator.replace(memories__activation__capacity_bytes=max(left, 2))
-        memories, env = self.accelerator.memories, self.env
-        self.memories = {"lhs": memories.activation, "rhs": memories.weight}
+            accelerator = accelerator.replace(memories__activation__capacity_bytes=max(left, 2))
+        self.accelerator, self.env = accelerator, simpy.Environment()
+        self.intervals: list[Interval] = []
+        self.read_bits = self.write_bits = self.transfers = 0
+        memories, env = accelerator.memories, self.env
         # Weights have a port of their own, or share that of everything else.
-        shared = simpy.PriorityResource(env), Rate(Fraction(self.accelerator.dram_bits_per_cycle))
+        shared = Server(env, Fraction(accelerator.dram_bits_per_cycle), self._noting("dram"))
         self.ports = dict.fromkeys(("lhs", "rhs", "out", "scan"), shared)
         own = memories.dram.weight_bandwidth_gb_per_s
-        if own is not None and self.plan.layer.rhs_kind == "weight":
-            self.ports["rhs"] = simpy.PriorityResource(env), Rate(Fraction(8 * own * self.accelerator.cycle_ns))
-        self.lanes = simpy.Resource(env)
-        sizes = {name: 8 * memory.capacity_bytes for name, memory in self.memories.items()}
-        self.rooms = {name: simpy.Container(env, size, size) for name, size in sizes.items()}
-        size = 8 * memories.output.capacity_bytes
-        self.output = simpy.Container(env, size, size)
-        self.lane_rate = Rate(Fraction(self.accelerator.vector.lanes))
-        self.latency = math.ceil(memories.dram.latency_ns / self.accelerator.cycle_ns)
-        self.scanned, self.finished = env.event(), env.event()
+        if own is not None and plan.layer.rhs_kind == "weight":
+            self.ports["rhs"] = Server(env, Fraction(8 * own * accelerator.cycle_ns), self._noting("weights"))
+        self.lanes = Server(env, Fraction(accelerator.vector.lanes), self._noting("vector"))
+        self.latency = math.ceil(TICKS * memories.dram.latency_ns / accelerator.cycle_ns)
+        draining = TICKS * drain_cycles(plan, self.timing.schedule, accelerator)
+        fine = tiles(plan, self.timing.schedule, self._array_ticks(), draining, _slots(plan))
+        self._add_scans(fine)
+        self.tiles = coarsen(fine, self.timing.schedule, accelerator, most_tiles)
+        self.loads = self._loads()
+        self.places = self.timing.schedule.out_depth
+        self.needs = self._needs()
+        self.ready = {item: env.event() for tile in self.tiles for item in tile.fetches}
+        self.freed, self.scanned, self.finished = env.event(), env.event(), env.event()
 
-    def run(self) -> EventRun:
-        """Start every process and wait for the last."""
-        timing = self.timing
+    def _array_ticks(self) -> int:
+        """Time of the array, fed by its buffers at an even rate."""
+        memories, timing = self.accelerator.memories, self.timing
         sram = max(
-            math.ceil(traffic.total_bits / getattr(self.accelerator.memories, name).bits_per_cycle)
+            math.ceil(TICKS * traffic.total_bits / getattr(memories, name).bits_per_cycle)
             for name, traffic in timing.buffers.items()
         )
-        array_cycles = max(timing.compute_cycles, sram)
-        fine = tiles(self.plan, timing.schedule, self.accelerator, array_cycles, _slots(self.plan))
-        self.add_scans(fine)
-        self.tiles = coarsen(fine, self.accelerator, self.most_tiles)
-        self.ready = {item: self.env.event() for tile in self.tiles for item in tile.fetches}
-        self.done = [self.env.event() for _ in self.tiles]
+        return int(max(TICKS * timing.compute_cycles, sram))
+
+    def _loads(self) -> dict[int, list[Item]]:
+        """Items by the tile after which the buffer has room for their load, -1 if from the start."""
+        loads: dict[int, list[Item]] = {}
+        depths = {"lhs": self.timing.schedule.lhs_depth, "rhs": self.timing.schedule.rhs_depth}
+        for operand, depth in depths.items():
+            groups: dict[int, list[Item]] = {}
+            for item in (item for tile in self.tiles for item in tile.fetches if item.operand == operand):
+                groups.setdefault(item.load, []).append(item)
+            order = list(groups.values())
+            for index, group in enumerate(order):
+                after = -1 if index < depth else max(item.last for item in order[index - depth])
+                # Joined tiles may hold a load and the one that takes its place.
+                for item in group:
+                    loads.setdefault(min(after, item.first - 1), []).append(item)
+        return loads
+
+    def _needs(self) -> list[int]:
+        """Find for each tile whose results wait for a place which one waits for that of its own."""
+        takers = [index for index, tile in enumerate(self.tiles) for _ in range(tile.room)]
+        needs, left = [], self.places
+        for tile in self.tiles:
+            needs.append(2 * takers[left] + 1 if tile.freed and left < len(takers) else _LAST)
+            left += tile.freed
+        return needs
+
+    def run(self) -> EventRun:
+        """Start what runs by itself and wait for the last result."""
+        timing = self.timing
         self.env.process(self.scan())
-        for operand in ("lhs", "rhs"):
-            self.env.process(self.fetch([i for tile in self.tiles for i in tile.fetches if i.operand == operand]))
         self.env.process(self.array())
         self.env.run(self.finished)
-        carried = max(rate.carried for _, rate in self.ports.values())
+        carried = max(port.rate.carried for port in self.ports.values())
         return EventRun(
-            total_cycles=math.ceil(max(self.env.now + carried, float(self.lane_rate.busy))),
+            total_cycles=math.ceil(max(self.env.now + carried, float(self.lanes.rate.busy)) / TICKS),
             compute_cycles=timing.compute_cycles,
             read_bits=self.read_bits,
             write_bits=self.write_bits,
             tiles=len(self.tiles),
             transfers=self.transfers,
-            longest_tile_cycles=self.longest_tile(),
+            longest_tile_cycles=self._longest_tile(),
             intervals=tuple(self.intervals),
         )
 
-    def longest_tile(self) -> int:
+    def _longest_tile(self) -> int:
         """Add up what each tile would take with nothing beside it."""
         longest = Fraction(0)
         for tile in self.tiles:
-            alone = Fraction(tile.cycles + self.latency * len(tile.uses))
-            alone += tile.result_bits / self.ports["out"][1].per_cycle
-            alone += sum(item.bits / self.ports[item.operand][1].per_cycle for item in tile.uses)
-            alone += (tile.slots + sum(item.slots for item in tile.uses)) / self.lane_rate.per_cycle
+            alone = Fraction(tile.ticks + self.latency * len(tile.uses))
+            alone += tile.result_bits / self.ports["out"].rate.per_tick
+            alone += sum(item.bits / self.ports[item.operand].rate.per_tick for item in tile.uses)
+            alone += (tile.slots + sum(item.slots for item in tile.uses)) / self.lanes.rate.per_tick
             longest = max(longest, alone)
-        return math.ceil(longest)
+        return math.ceil(longest / TICKS)
 
-    def add_scans(self, fine: list[Tile]) -> None:
+    def _add_scans(self, fine: list[Tile]) -> None:
         """Move what the range scan has fetched out of the items, and what it can not keep into them."""
         bias = self.plan.bias
-        if bias is not None:
-            fine[0].fetches[0].bits += bias.total_dram_bits
-        read = sum(one.stored.total_dram_bits for one in self.plan.side if not one.written)
-        if read:
-            # What functions read of results comes with the operands of their folds.
-            moving = [item for tile in fine for item in tile.fetches if item.operand == "lhs"]
-            for index, item in enumerate(moving):
-                item.bits += share(read, index, len(moving))
+        beside = 0 if bias is None else bias.total_dram_bits
+        # What functions read of results comes with the bias, beside the operands of their folds.
+        beside += sum(one.stored.total_dram_bits for one in self.plan.side if not one.written)
+        weights = [item for tile in fine for item in tile.fetches if item.operand == "rhs"]
+        for index, item in enumerate(weights):
+            item.bits += share(beside, index, len(weights))
         self.barriers: list[tuple[int, int]] = []
         for step in self.plan.steps:
             if not isinstance(step, steps.ScanRange):
@@ -223,98 +301,93 @@ class _Machine:
                 slots = min(item.slots, scanned)
                 item.slots, scanned = item.slots - slots, scanned - slots
 
-    def note(self, resource: str, work: str, start: int) -> None:
-        if self.env.now > start:
-            self.intervals.append(Interval(resource, work, self.plan.layer.name, start, int(self.env.now)))
+    def _noting(self, resource: str) -> Callable[[str, int], None]:
+        """Write down what a resource has done until now."""
 
-    def transfer(self, bits: int, work: str, priority: int) -> Process:
-        """Move bits through a port."""
-        port, rate = self.ports[work]
-        with port.request(priority) as turn:
-            yield turn
-            start = int(self.env.now)
-            yield self.env.timeout(rate.cycles(bits))
-            self.transfers += 1
-            self.note("dram" if rate is self.ports["lhs"][1] else "weights", work, start)
+        def note(work: str, start: int) -> None:
+            first, last = start // TICKS, int(self.env.now) // TICKS
+            if last > first:
+                self.intervals.append(Interval(resource, work, self.plan.layer.name, first, last))
 
-    def lane(self, slots: int, work: str) -> Process:
-        """Pass elements through the vector unit."""
-        if not slots:
-            return
-        with self.lanes.request() as turn:
-            yield turn
-            start = int(self.env.now)
-            yield self.env.timeout(self.lane_rate.cycles(slots))
-            self.note("vector", work, start)
+        return note
 
     def scan(self) -> Process:
-        """Find the ranges, one operand after the other."""
+        """Find the ranges, one operand after the other, then let the first loads come."""
         for bits, elements in self.barriers:
             self.read_bits += bits
-            both = [
-                self.env.process(self.transfer(bits, "scan", -1)),
-                self.env.process(self.lane(elements, "scan")),
-            ]
-            yield self.env.all_of(both)
+            self.transfers += 1
+            ends = self.env.event(), self.env.event()
+            self.ports["scan"].serve(bits, -1, "scan", ends[0].succeed)
+            self.lanes.serve(elements, -1, "scan", ends[1].succeed)
+            yield ends[0] & ends[1]
+        self.fetch(-1)
         if self.barriers:
             yield self.env.timeout(self.latency)
         self.scanned.succeed()
 
-    def fetch(self, items: list[Item]) -> Process:
-        """Bring the parts of one operand, in the order in which they are needed."""
-        for item in items:
-            if not self.memories[item.operand].double_buffered and item.first > 0:
-                yield self.done[item.first - 1]
-            if item.room:
-                yield self.rooms[item.operand].get(item.room)
+    def fetch(self, tile: int) -> None:
+        """Ask for all that has room when a tile has ended."""
+        for item in self.loads.get(tile, ()):
             self.read_bits += item.bits
             if item.bits:
-                yield self.env.process(self.transfer(item.bits, item.operand, item.first))
-            self.env.process(self.arrive(item))
+                self.transfers += 1
+                self.ports[item.operand].serve(item.bits, 2 * item.first, item.operand, partial(self.arrive, item))
+            elif self.scanned.processed:
+                self.prepare(item)
+            else:
+                self.scanned.callbacks.append(partial(self.prepare, item))
 
-    def arrive(self, item: Item) -> Process:
-        """Wait for the data and for what prepares them."""
-        if item.bits:
-            yield self.env.timeout(self.latency)
-        if not self.scanned.processed:
-            yield self.scanned
-        yield from self.lane(item.slots, item.operand)
-        self.ready[item].succeed()
+    def arrive(self, item: Item) -> None:
+        """Wait until data that left the port are there."""
+        if self.latency:
+            simpy.Timeout(self.env, self.latency).callbacks.append(partial(self.prepare, item))
+        else:
+            self.prepare(item)
+
+    def prepare(self, item: Item, _: object = None) -> None:
+        """Pass an item through the vector unit."""
+        self.lanes.serve(item.slots, 2 * item.first, item.operand, self.ready[item].succeed)
 
     def array(self) -> Process:
         """Take the tiles in order."""
+        env, note = self.env, self._noting("array")
         yield self.scanned
         for index, tile in enumerate(self.tiles):
-            for item in tile.uses:
+            for item in tile.fetches:
                 if not self.ready[item].processed:
                     yield self.ready[item]
-            if tile.room:
-                yield self.output.get(tile.room)
-            start = int(self.env.now)
+            while self.places < min(tile.room, self.timing.schedule.out_depth):
+                self.freed = env.event()
+                yield self.freed
+            self.places -= tile.room
+            start = int(env.now)
             if tile.beside:
-                self.env.process(self.lane(tile.beside, "producer"))
-            ended = self.env.event()
-            leaving = min(tile.draining, tile.cycles)
-            yield self.env.timeout(tile.cycles - leaving)
+                self.lanes.serve(tile.beside, 2 * _LAST, "producer", lambda: None)
+            leaving = min(tile.draining, tile.ticks) if tile.freed else 0
+            if leaving < tile.ticks:
+                yield env.timeout(tile.ticks - leaving)
+            passed = env.event()
             if tile.freed:
-                self.env.process(self.deliver(tile, index, ended))
-            yield self.env.timeout(leaving)
-            self.note("array", "fold", start)
-            ended.succeed()
-            self.done[index].succeed()
-            for item in tile.uses:
-                if item.last == index and item.room:
-                    yield self.rooms[item.operand].put(item.room)
+                self.lanes.serve(tile.slots, self.needs[index], "out", passed.succeed)
+                yield env.timeout(leaving)
+                env.process(self.deliver(index, passed))
+            note("fold", start)
+            self.fetch(index)
 
-    def deliver(self, tile: Tile, index: int, ended: simpy.Event) -> Process:
-        """Finish results while they leave, then write them."""
-        yield from self.lane(tile.slots, "out")
-        if not ended.processed:
-            yield ended
+    def deliver(self, index: int, passed: simpy.Event) -> Process:
+        """Write results when they are finished."""
+        tile = self.tiles[index]
+        if not passed.processed:
+            yield passed
         self.write_bits += tile.result_bits
         if tile.result_bits:
-            yield self.env.process(self.transfer(tile.result_bits, "out", index + 2))
-        yield self.output.put(tile.freed)
+            self.transfers += 1
+            written = self.env.event()
+            self.ports["out"].serve(tile.result_bits, self.needs[index], "out", written.succeed)
+            yield written
+        self.places += tile.freed
+        if not self.freed.triggered:
+            self.freed.succeed()
         if index == len(self.tiles) - 1:
             self.finished.succeed()
 

@@ -35,6 +35,8 @@ class Item:
         In the operand's buffer.
     slots
         Elements that pass the vector unit before the array can take them.
+    load
+        What the buffer takes and gives up together, numbered for each operand.
     first, last
         Tiles that use it, by their index.
     """
@@ -43,6 +45,7 @@ class Item:
     bits: int
     room: int
     slots: int
+    load: int
     first: int
     last: int
 
@@ -53,10 +56,10 @@ class Tile:
 
     Parameters
     ----------
-    cycles
-        Of the array.
+    ticks
+        Time of the array.
     draining
-        Cycles at its end in which results leave.
+        That at its end in which results leave.
     fetches
         Items that nobody has fetched before.
     uses
@@ -67,13 +70,13 @@ class Tile:
         Elements that pass the vector unit before.
     beside
         Elements that pass it meanwhile and that nothing here waits for.
-    room : bits
-        Taken in the output buffer when the tile starts, for its results or unfinished sums.
-    freed : bits
-        Of the output buffer when its results have been written.
+    room
+        Results or unfinished sums of a fold that take their place in the output buffer when the tile starts.
+    freed
+        Those that leave it when the tile's results have been written.
     """
 
-    cycles: int
+    ticks: int
     draining: int
     fetches: list[Item] = field(default_factory=list)
     uses: list[Item] = field(default_factory=list)
@@ -102,85 +105,87 @@ def _cut(total: int, cuts: Iterable[tuple[int, int]]) -> int:
     return total
 
 
-def order(schedule: Schedule) -> Iterator[tuple[int, int, int, int]]:
-    """Row tile, column tile, part of the reduction and number of the block, in the order of the machine.
+def order(schedule: Schedule) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    """Row tile, column tile, part of the reduction and place of the block, in the order of the machine.
 
     Blocks of the operand that stays follow each other; all parts of a block are made before the next one.
     """
-    rows, columns = schedule.row_tiles, schedule.column_tiles
-    high, wide = schedule.block_rows, schedule.block_columns
-    corners = [(top, left) for top in range(0, rows, high) for left in range(0, columns, wide)]
+    heights = _even(schedule.row_tiles, schedule.block_rows)
+    widths = _even(schedule.column_tiles, schedule.block_columns)
+    blocks = [(high, wide) for high in range(len(heights)) for wide in range(len(widths))]
     if schedule.keeps == KEEPS["rhs"]:
-        corners.sort(key=lambda corner: corner[1])
-    for block, (top, left) in enumerate(corners):
+        blocks.sort(key=lambda block: block[1])
+    for block in blocks:
         for part in range(schedule.parts):
-            for row in range(top, min(top + high, rows)):
-                for column in range(left, min(left + wide, columns)):
+            for row in heights[block[0]]:
+                for column in widths[block[1]]:
                     yield row, column, part, block
+
+
+def _even(tiles: int, most: int) -> list[range]:
+    """Cut tiles into as few blocks of at most so many as will do, none more than one tile larger than another."""
+    count = -(-tiles // most)
+    return [range(tiles * at // count, tiles * (at + 1) // count) for at in range(count)]
 
 
 def tiles(
     plan: Plan,
     schedule: Schedule,
-    accelerator: Accelerator,
-    array_cycles: int,
+    array_ticks: int,
+    draining: int,
     slots: dict[str, int],
 ) -> list[Tile]:
     """List the folds of a layer.
 
     Parameters
     ----------
-    array_cycles
-        Cycles of all of them together; each takes an equal share.
+    array_ticks
+        Time of all of them together; each takes an equal share.
+    draining
+        Time at the end of each in which results leave.
     slots
         Elements that pass the vector unit: for each fetch of ``lhs`` and ``rhs``, for all results (``out``), and in
         the epilogue of who produced the operands (``producer``), which no fold waits for.
     """
     batch, parts, grid = plan.mac.batch, schedule.parts, schedule.row_tiles * schedule.column_tiles
-    memories = accelerator.memories
-    halves = {"lhs": 8 * memories.activation.tile_bytes, "rhs": 8 * memories.weight.tile_bytes}
     stored = {"lhs": plan.lhs, "rhs": plan.rhs}
     held = {"lhs": 0 if plan.lhs_in_place else plan.held.elements, "rhs": 0 if plan.rhs.in_place else plan.rhs.elements}
     along = {"lhs": schedule.row_tiles, "rhs": schedule.column_tiles}
-    sum_bits = (plan.mac.accumulator_bits or 32) if parts > 1 else plan.out.sram_bits
+    groups = {"lhs": schedule.lhs_group, "rhs": schedule.rhs_group}
+    pieces = {"lhs": schedule.lhs_pieces, "rhs": schedule.rhs_pieces}
     written_bits = plan.out.total_dram_bits + (plan.shared.total_dram_bits if plan.shared else 0)
     written_bits += sum(one.stored.total_dram_bits for one in plan.side if one.written)
-    draining = drain_cycles(plan, schedule, accelerator)
     on_chip: dict[tuple[object, ...], Item] = {}
+    loads: dict[tuple[object, ...], int] = {}
     made: list[Tile] = []
     fold, folds = 0, batch * grid * parts
     for call in range(batch):
         for row, column, part, block in order(schedule):
-            tile = Tile(share(array_cycles, fold, folds), draining, beside=share(slots["producer"], fold, folds))
-            for operand, index in (("lhs", row), ("rhs", column)):
-                key: tuple[object, ...] = (operand, call, index, block, part)
-                if schedule.keeps == KEEPS[operand]:
-                    key = (operand, call, index)
+            tile = Tile(share(array_ticks, fold, folds), draining, beside=share(slots["producer"], fold, folds))
+            for operand, index, cut in (("lhs", row, block[0]), ("rhs", column, block[1])):
+                key: tuple[object, ...] = (operand, call)
+                if operand == "lhs" and plan.lhs_in_place:
+                    key = (*key, part)
+                elif schedule.keeps != KEEPS[operand]:
+                    key = (*key, block, part)
+                load, key = (*key, cut if groups[operand] > 1 else index), (*key, index)
                 if key not in on_chip:
                     whole = stored[operand]
                     inside = held[operand] * whole.sram_bits
                     cuts = ((call, batch), (index, along[operand]), (part, parts))
-                    bits, room, passing = (
-                        _cut(total, cuts)
-                        for total in (
-                            whole.total_dram_bits,
-                            inside,
-                            slots[operand],
-                        )
-                    )
-                    on_chip[key] = Item(operand, bits, room, passing, len(made), len(made))
+                    totals = (whole.total_dram_bits, inside, slots[operand])
+                    bits, room, passing = (_cut(total, cuts) for total in totals)
+                    number = loads.setdefault(load, len(loads))
+                    on_chip[key] = Item(operand, bits, room, passing, number, len(made), len(made))
                     tile.fetches.append(on_chip[key])
                 tile.uses.append(on_chip[key])
             result, results = call * grid + row * schedule.column_tiles + column, batch * grid
-            # Results that a buffer can not hold go through it as they leave.
-            room = min(share(plan.out.elements * sum_bits, result, results), 8 * memories.output.tile_bytes)
-            if part == 0:
-                tile.room = room
+            tile.room = int(part == 0)
             if part == parts - 1:
-                tile.freed = room
+                tile.freed = 1
                 tile.result_bits = share(written_bits, result, results)
                 tile.slots = share(slots["out"], result, results)
-            made += _pieces(tile, len(made), halves)
+            made += _pieces(tile, len(made), pieces)
             for item in tile.uses:
                 item.last = max(item.last, len(made) - 1)
             fold += 1
@@ -200,16 +205,16 @@ def drain_cycles(plan: Plan, schedule: Schedule, accelerator: Accelerator) -> in
     return moving + array.columns - 1
 
 
-def _pieces(tile: Tile, index: int, halves: dict[str, int]) -> list[Tile]:
+def _pieces(tile: Tile, index: int, pieces: dict[str, int]) -> list[Tile]:
     """Cut a fold along the reduction if an operand outgrows its buffer; the array waits in between."""
-    count = max(math.ceil(item.room / halves[item.operand]) for item in tile.uses)
+    count = max(pieces.values())
     if count <= 1:
         return [tile]
-    made = [Tile(share(tile.cycles, piece, count), tile.draining) for piece in range(count)]
+    made = [Tile(share(tile.ticks, piece, count), tile.draining) for piece in range(count)]
     made[0].room, made[-1].freed = tile.room, tile.freed
     made[-1].result_bits, made[-1].slots, made[0].beside = tile.result_bits, tile.slots, tile.beside
     for item in tile.uses:
-        if item.room <= halves[item.operand]:
+        if pieces[item.operand] <= 1:
             for piece in made:
                 piece.uses.append(item)
             if item in tile.fetches:
@@ -217,13 +222,13 @@ def _pieces(tile: Tile, index: int, halves: dict[str, int]) -> list[Tile]:
             continue
         for at, piece in enumerate(made):
             bits, room, slots = (share(total, at, count) for total in (item.bits, item.room, item.slots))
-            part = Item(item.operand, bits, room, slots, index + at, index + at)
+            part = Item(item.operand, bits, room, slots, index + at, index + at, index + at)
             piece.fetches.append(part)
             piece.uses.append(part)
     return made
 
 
-def coarsen(fine: list[Tile], accelerator: Accelerator, most: int) -> list[Tile]:
+def coarsen(fine: list[Tile], schedule: Schedule, accelerator: Accelerator, most: int) -> list[Tile]:
     """Join neighbours until there are about `most` tiles, as long as a tile fits where one fold must.
 
     The first and the last tile stay as they are, since nothing hides their transfers.
@@ -234,7 +239,7 @@ def coarsen(fine: list[Tile], accelerator: Accelerator, most: int) -> list[Tile]
     limits = {
         "lhs": 8 * memories.activation.tile_bytes,
         "rhs": 8 * memories.weight.tile_bytes,
-        "out": 8 * memories.output.tile_bytes,
+        "out": -(-schedule.out_depth // 2),
     }
     size = math.ceil(len(fine) / most)
     made: list[Tile] = []
@@ -266,10 +271,10 @@ def _joined(group: list[Tile], index: int) -> Tile:
         item.first = index
     for item in uses:
         item.last = index
-    cycles = [tile.cycles for tile in group]
+    ticks = [tile.ticks for tile in group]
     first = next((at for at, tile in enumerate(group) if tile.freed), len(group) - 1)
-    draining = sum(cycles[first:]) - max(0, cycles[first] - group[first].draining)
-    joined = Tile(sum(cycles), draining, fetches, uses)
+    draining = sum(ticks[first:]) - max(0, ticks[first] - group[first].draining)
+    joined = Tile(sum(ticks), draining, fetches, uses)
     for name in ("result_bits", "slots", "beside", "room", "freed"):
         setattr(joined, name, sum(getattr(tile, name) for tile in group))
     return joined

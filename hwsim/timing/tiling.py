@@ -41,10 +41,11 @@ from hwsim.timing.symbols import Symbol
 if TYPE_CHECKING:
     from hwsim.timing.folds import Folds
     from hwsim.timing.pace import Pace
-    from hwsim.timing.work import Machine, Work
+    from hwsim.timing.work import Buffer, Machine, Work
 
 # Blocks of 1 x 2, 4 x 8, 16 x 32 and 64 x 128 tiles, beside one tile and the whole result.
 _BLOCKS = 4
+_EVERY = 1 << 40  # more loads than there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,12 @@ class Tiling:
         Operand that stays for all blocks of its rows or columns: 1 is lhs, 2 is rhs, 0 neither.
     parts
         Pieces of the reduction that a block is made in, one after the other.
-    lhs_part_bits, rhs_part_bits
-        Room that the operand of each fold takes for as long as the fold lasts; 0 where it stays longer.
+    lhs_group, rhs_group
+        Tiles' parts of the operand that come and go together: a load.
+    lhs_depth, rhs_depth, out_depth
+        Loads, and results, that a buffer has places for; 1 if the next is asked for when the array has done with it.
+    lhs_pieces, rhs_pieces
+        That the reduction of one fold is cut into because an operand outgrows its buffer; 1 or as many as the other's.
     """
 
     lhs_fetches: Number
@@ -77,8 +82,13 @@ class Tiling:
     block_columns: Number = 1
     keeps: Number = 0
     parts: Number = 1
-    lhs_part_bits: Number = 0
-    rhs_part_bits: Number = 0
+    lhs_group: Number = 1
+    rhs_group: Number = 1
+    lhs_depth: Number = 2
+    rhs_depth: Number = 2
+    out_depth: Number = 2
+    lhs_pieces: Number = 1
+    rhs_pieces: Number = 1
 
 
 def require_tiles(work: Work, machine: Machine) -> None:
@@ -119,8 +129,8 @@ def best_tiling(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Tilin
     else:
         tilings = list(_streaming(work, machine, folds))
     if work.lhs_in_place:
-        # Once it is there, it is read where it is.
-        tilings = [replace(tiling, lhs_fetches=1) for tiling in tilings]
+        # Once it is there, it is read where it is, and takes no place in turn.
+        tilings = [replace(tiling, lhs_fetches=1, lhs_depth=_EVERY, lhs_pieces=1) for tiling in tilings]
     costs = []
     for tiling in tilings:
         cycles, bits = pace.cycles(tiling), pace.operand_bits(tiling) + pace.copied_bits(tiling)
@@ -167,29 +177,53 @@ def _picked(shape: tuple[int, ...], masks: list[np.ndarray], options: list[Numbe
     return picked
 
 
+def _halves(buffer: Buffer) -> int:
+    """Count the places of a buffer for what it holds at once."""
+    return 2 if buffer.double_buffered else 1
+
+
+def _depth(buffer: Buffer, fit: Number) -> Number:
+    """Count the loads that a buffer has places for, of which one half holds so many."""
+    return 2 * maximum(fit, 1) if buffer.double_buffered else 1
+
+
 def _summing(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Iterator[Tiling]:
     """List the ways of an array that holds sums; panels are a tile's rows or columns with their whole reduction."""
     lhs_bits, rhs_bits = machine.activation.tile_bits, machine.weight.tile_bits
+    lhs_halves, rhs_halves = _halves(machine.activation), _halves(machine.weight)
     high, wide = folds.row_tiles, folds.column_tiles
     rows, columns = ceil_div(work.m, high), ceil_div(work.n, wide)
-    lhs_panels = floor_div(work.lhs_rows(lhs_bits), rows)
-    rhs_panels = floor_div(rhs_bits, work.k * work.rhs.sram_bits * columns)
-    # A panel that is not kept must at least last through one chunk of the other side; a longer one comes in parts.
+    rhs_panel = work.k * work.rhs.sram_bits * columns
+    lhs_panels, rhs_panels = floor_div(work.lhs_rows(lhs_bits), rows), floor_div(rhs_bits, rhs_panel)
+    sums = floor_div(machine.output.tile_bits, maximum(work.sum_bits, work.out.sram_bits) * rows * columns)
+    places = maximum(sums, 1) * _halves(machine.output)
+    # A panel that is not kept must at least last through one chunk of the other side; a longer one comes in pieces.
+    lhs_pieces = maximum(ceil_div(work.lhs_room(rows), lhs_bits), 1)
+    rhs_pieces = maximum(ceil_div(rhs_panel, rhs_bits), 1)
     # A few panels of the other side give each new panel of a chunk work until the next one is there.
-    lhs_part, rhs_part = (
-        minimum(work.lhs_room(rows), lhs_bits),
-        minimum(work.k * work.rhs.sram_bits * columns, rhs_bits),
-    )
     for_lhs, for_rhs = pace.meetings()
     chunks = ceil_div(high, maximum(where(rhs_panels >= 1, lhs_panels, 1), 1))
-    together = maximum(minimum(rhs_panels, for_lhs), 1)
-    yield Tiling(1, chunks, 1, lhs_panels >= 1, ceil_div(high, chunks), together, 1, rhs_part_bits=rhs_part)
+    most = minimum(rhs_panels, for_lhs) if rhs_halves == 2 else rhs_panels
+    group, kept = minimum(maximum(most, 1), wide), ceil_div(high, chunks)
+    depth = _depth(machine.weight, floor_div(rhs_panels, group))
+    yield Tiling(
+        1, chunks, 1, lhs_panels >= 1, kept, group, 1, 1, kept, group, lhs_halves, depth, places, 1, rhs_pieces
+    )
     chunks = ceil_div(wide, maximum(where(lhs_panels >= 1, rhs_panels, 1), 1))
-    together = maximum(minimum(lhs_panels, for_rhs), 1)
-    yield Tiling(chunks, 1, 1, rhs_panels >= 1, together, ceil_div(wide, chunks), 2, lhs_part_bits=lhs_part)
-    yield Tiling(wide, high, 1, True, lhs_part_bits=lhs_part, rhs_part_bits=rhs_part)
+    most = minimum(lhs_panels, for_rhs) if lhs_halves == 2 else lhs_panels
+    group, kept = minimum(maximum(most, 1), high), ceil_div(wide, chunks)
+    depth = _depth(machine.activation, floor_div(lhs_panels, group))
+    yield Tiling(
+        chunks, 1, 1, rhs_panels >= 1, group, kept, 2, 1, group, kept, depth, rhs_halves, places, lhs_pieces, 1
+    )
+    panels = minimum(lhs_panels, rhs_panels)
+    pieces = maximum(lhs_pieces, rhs_pieces)
+    yield Tiling(
+        wide, high, 1, True, 1, 1, 0, 1, 1, 1,
+        _depth(machine.activation, panels), _depth(machine.weight, panels), places,
+        where(lhs_pieces > 1, pieces, 1), where(rhs_pieces > 1, pieces, 1),
+    )  # fmt: skip
     # Blocks of sums, nearly square, and the whole result.
-    sums = floor_div(machine.output.tile_bits, work.sum_bits * rows * columns)
     lhs_slices = floor_div(lhs_bits, rows * work.lhs.sram_bits)
     rhs_slices = floor_div(rhs_bits, columns * work.rhs.sram_bits)
     longest, depth = work.longest, machine.dot_depth
@@ -205,8 +239,9 @@ def _summing(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Iterator
         parts = ceil_div(longest, maximum(slices, 1))
         fits = (sums >= rows_held * columns_held) & (slices >= depth)
         yield Tiling(
-            ceil_div(wide, columns_held), ceil_div(high, rows_held), parts, fits, rows_held, columns_held, parts=parts
-        )
+            ceil_div(wide, columns_held), ceil_div(high, rows_held), parts, fits, rows_held, columns_held, 0, parts,
+            rows_held, columns_held, lhs_halves, rhs_halves, places,
+        )  # fmt: skip
 
 
 def _streaming(work: Work, machine: Machine, folds: Folds) -> Iterator[Tiling]:
@@ -219,6 +254,7 @@ def _streaming(work: Work, machine: Machine, folds: Folds) -> Iterator[Tiling]:
         moving, room, held, held_room, length, width = held, held_room, moving, room, width, length
     tiles = folds.row_tiles if swapped else folds.column_tiles
     sums = floor_div(machine.output.tile_bits, work.sum_bits * machine.columns)
+    halves = _halves(room), _halves(held_room)
 
     def tiling(
         moving_fetches: Number,
@@ -228,28 +264,50 @@ def _streaming(work: Work, machine: Machine, folds: Folds) -> Iterator[Tiling]:
         together: Number = 1,
         keeps: int = 0,
         parts: Number = 1,
+        depths: tuple[Number, Number] = halves,
+        pieces: tuple[Number, Number] = (1, 1),
+        group: Number | None = None,
     ) -> Tiling:
         loads = ceil_div(length, maximum(chunk, 1))
         again = loads if held_fetches is None else held_fetches
+        places = maximum(floor_div(sums, maximum(chunk, 1)), 1) * _halves(machine.output)
+        group = together if group is None else group
         if swapped:
-            return Tiling(again, moving_fetches, loads, fits, together, 1, (0, 2, 1)[keeps], parts)
-        return Tiling(moving_fetches, again, loads, fits, 1, together, keeps, parts)
+            return Tiling(
+                again, moving_fetches, loads, fits, together, 1, (0, 2, 1)[keeps], parts, group, 1, depths[1],
+                depths[0], places, pieces[1], pieces[0],
+            )  # fmt: skip
+        return Tiling(moving_fetches, again, loads, fits, 1, together, keeps, parts, 1, group, *depths, places, *pieces)
 
     # Sums that one pass finishes leave at once, others wait.
     waiting = where(work.k > depth, minimum(length, sums), length)
+    panel = minimum(machine.columns, width)
     if swapped:
         fitting, held_fitting = floor_div(room.tile_bits, work.k * moving.sram_bits), work.lhs_rows(held_room.tile_bits)
+        moving_bits, held_bits = work.k * moving.sram_bits * waiting, work.lhs_room(panel)
     else:
         fitting, held_fitting = work.lhs_rows(room.tile_bits), floor_div(held_room.tile_bits, work.k * held.sram_bits)
-    chunk, panels = minimum(waiting, fitting), floor_div(held_fitting, minimum(machine.columns, width))
-    yield tiling(1, None, chunk, chunk >= 1, keeps=1)
-    yield tiling(ceil_div(tiles, maximum(panels, 1)), 1, chunk, (chunk >= 1) & (panels >= 1), panels, 2)
-    yield tiling(tiles, 1, waiting, panels >= 1, keeps=2)
-    yield tiling(tiles, None, waiting, True)
+        moving_bits, held_bits = work.lhs_room(waiting), work.k * held.sram_bits * panel
+    chunk, panels = minimum(waiting, fitting), floor_div(held_fitting, panel)
+    together = minimum(maximum(panels, 1), tiles)
+    held_depth = _depth(held_room, panels)
+    moving_pieces = maximum(ceil_div(moving_bits, room.tile_bits), 1)
+    held_pieces = maximum(ceil_div(held_bits, held_room.tile_bits), 1)
+    yield tiling(1, None, chunk, chunk >= 1, keeps=1, depths=(halves[0], held_depth), pieces=(1, held_pieces))
+    yield tiling(ceil_div(tiles, together), 1, chunk, (chunk >= 1) & (panels >= 1), together, 2)
+    yield tiling(tiles, 1, waiting, panels >= 1, keeps=2, depths=(halves[0], held_depth), pieces=(moving_pieces, 1))
+    pieces = maximum(moving_pieces, held_pieces)
+    both = where(moving_pieces > 1, pieces, 1), where(held_pieces > 1, pieces, 1)
+    yield tiling(tiles, None, waiting, True, pieces=both)
     # Blocks of sums: a chunk of the moving operand by as many tiles as the output buffer then holds.
     slice_bits = minimum(depth, work.k) * moving.sram_bits
+    held_pieces = maximum(ceil_div(minimum(depth, work.k) * held.sram_bits * panel, held_room.tile_bits), 1)
     for exponent in range(0, 2 * _BLOCKS, 2):
         high = minimum(machine.rows * (1 << exponent), length)
-        wide = floor_div(sums, high)
-        fits = (wide >= 1) & (high * slice_bits <= room.tile_bits)
-        yield tiling(ceil_div(tiles, maximum(wide, 1)), None, high, fits, wide, parts=folds.passes)
+        most = floor_div(sums, high)
+        wide = minimum(maximum(most, 1), tiles)
+        fits = (most >= 1) & (high * slice_bits <= room.tile_bits)
+        yield tiling(
+            ceil_div(tiles, wide), None, high, fits, wide, parts=folds.passes, pieces=(1, held_pieces),
+            group=1,
+        )  # fmt: skip

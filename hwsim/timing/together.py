@@ -11,7 +11,7 @@ import numpy as np
 from hwsim.plan import Stored
 from hwsim.timing.cycles import BOUNDS, Schedule, Timing, Traffic, read_time
 from hwsim.timing.tiling import require_tiles
-from hwsim.timing.work import Machine, Scan, Work
+from hwsim.timing.work import Machine, Work
 
 _FEWEST = 5
 """Layers that are read faster as a column than one by one."""
@@ -49,7 +49,7 @@ def closed_forms(works: Sequence[Work], machine: Machine) -> list[Timing]:
 
 def _branches(work: Work) -> tuple[Any, ...]:
     """Say what the formulas branch on; the rest may differ from row to row."""
-    scans = tuple((scan.source_bits, scan.stored is work.lhs) for scan in work.scans)
+    scans = tuple((scan.source_bits, scan.of_lhs) for scan in work.scans)
     return work.rhs_is_weight, work.lhs_in_place, work.lhs.dram_bits == 0, work.sum_bits, scans
 
 
@@ -67,7 +67,11 @@ def _column(works: Sequence[Work]) -> Work:
         rhs=rhs,
         out=out,
         scans=tuple(
-            Scan(_number([one.elements for one in same]), same[0].source_bits, _stored([one.stored for one in same]))
+            replace(
+                same[0],
+                elements=_number([one.elements for one in same]),
+                stored=_stored([one.stored for one in same]),
+            )
             for same in zip(*(work.scans for work in works), strict=True)
         ),
     )

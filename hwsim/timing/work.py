@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A range scan: the elements that must pass before anything else, as memory holds them."""
+    """A range scan: the elements that must pass before anything else, as memory holds them, of lhs or rhs."""
 
     elements: Number
     source_bits: int
     stored: Stored
+    of_lhs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Work:
             + sum(one.stored.total_dram_bits for one in plan.side if one.written),
             kept_bits=8 * plan.kept_bytes,
             scans=tuple(
-                Scan(step.barrier_elements, stored.dram_bits, stored)
+                Scan(step.barrier_elements, stored.dram_bits, stored, step.operand == "lhs")
                 for step in plan.steps
                 if isinstance(step, steps.ScanRange)
                 for stored in (plan.lhs if step.operand == "lhs" else plan.rhs,)

@@ -146,43 +146,58 @@ def test_both_models_move_the_same_bits_and_lie_between_the_bounds(
         assert least - 1e-6 <= cycles <= most
 
 
-@settings(deadline=None, max_examples=30)
-@given(
-    sizes=st.tuples(*[st.integers(1, 120)] * 3),
-    shape=st.sampled_from([(4, 4), (8, 5), (12, 7), (16, 16)]),
-    dataflow=st.sampled_from(DATAFLOWS),
-    scheme=st.sampled_from(SCHEMES),
-    bandwidth=st.sampled_from([0.05, 0.8, 3.2, 400.0]),
-    latency=st.sampled_from([0, 100]),
-    buffers=st.tuples(*[st.sampled_from([1 << 16, 1 << 18])] * 3),
-)
-def test_the_closed_form_is_within_one_and_a_half_tiles_of_events_where_buffers_hold_panels(
-    sizes: tuple[int, int, int],
-    shape: tuple[int, int],
-    dataflow: str,
-    scheme: str,
-    bandwidth: float,
-    latency: int,
-    buffers: tuple[int, int, int],
-) -> None:
-    """One tile: its transfers, latency, lanes and folds one after the other."""
-    names = ("activation", "weight", "output")
+ANY_BYTES = st.floats(3, 20).map(lambda exponent: int(2**exponent))
+
+
+@st.composite
+def any_machines(draw: st.DrawFn) -> tuple[Plan, hwsim.Accelerator, Timing]:
+    """Buffers from one tile to 1 MiB, each double or single; any port, lanes and latency."""
+    columns = draw(st.sampled_from([1, 2, 3, 5, 8, 16]))
     accelerator = machine(
-        array__rows=shape[0],
-        array__columns=shape[1],
-        array__dataflow=dataflow,
-        vector__lanes=shape[1],
-        memories__dram__bandwidth_gb_per_s=bandwidth,
-        memories__dram__latency_ns=latency,
-        **{f"memories__{name}__capacity_bytes": size for name, size in zip(names, buffers, strict=True)},
+        array__rows=draw(st.sampled_from([1, 2, 3, 5, 8, 16])),
+        array__columns=columns,
+        array__dataflow=draw(st.sampled_from(DATAFLOWS)),
+        vector__lanes=draw(st.sampled_from([1, 3, columns, 64])),
+        memories__dram__bandwidth_gb_per_s=draw(st.sampled_from([0.05, 0.2, 0.8, 3.2, 20.0, 400.0])),
+        memories__dram__weight_bandwidth_gb_per_s=draw(st.sampled_from([None, None, 0.2, 3.2])),
+        memories__dram__latency_ns=draw(st.sampled_from([0, 20, 100, 500])),
+        **{f"memories__{name}__capacity_bytes": draw(ANY_BYTES) for name in ("activation", "weight", "output")},
+        **{f"memories__{name}__double_buffered": draw(st.booleans()) for name in ("activation", "weight", "output")},
     )
-    m, k, n = sizes
+    m, k, n = draw(st.tuples(*[st.integers(1, 60)] * 3))
+    layer = Layer("gemm", "mk,kn->mn", {"m": m, "k": k, "n": n}, "x", "w", "y")
+    if draw(st.booleans()):
+        layer = attention_layer(draw(st.integers(1, 3)), 2, m, n, k)
     try:
-        plan = gemm_plan(m, k, n, accelerator, scheme)
+        plan = hwsim.lower(layer, Scheme.load(draw(st.sampled_from(SCHEMES))), accelerator)
+        timing = closed_form(plan, accelerator)
     except hwsim.IllegalLayoutError:
         assume(False)  # groups shorter than what a stationary array adds natively
-    got, timing = run_events(plan, accelerator, most_tiles=1 << 30), closed_form(plan, accelerator)
-    assert abs(got.total_cycles - timing.total_cycles) <= 1.5 * got.longest_tile_cycles
+    except ValueError as error:
+        assume("must hold one tile" not in str(error))
+        raise
+    assume(timing.schedule.folds * max(timing.schedule.lhs_pieces, timing.schedule.rhs_pieces) < 2000)
+    return plan, accelerator, timing
+
+
+@settings(deadline=None, max_examples=300)
+@given(any_machines())
+def test_the_closed_form_is_within_one_tile_of_events(drawn: tuple[Plan, hwsim.Accelerator, Timing]) -> None:
+    """One tile: its transfers, latency, lanes and folds one after the other.
+
+    Where results leave in bursts or through a single buffer, and where two ports wait for each other, the wait of one
+    resource for another changes in the course of a layer; there a fifth of the layer if that is more.
+    """
+    plan, accelerator, timing = drawn
+    got = run_events(plan, accelerator, most_tiles=1 << 30)
+    schedule, memories = timing.schedule, accelerator.memories
+    steady = (
+        schedule.parts == schedule.lhs_pieces == schedule.rhs_pieces == 1
+        and memories.output.double_buffered
+        and memories.dram.weight_bandwidth_gb_per_s is None
+    )
+    most = got.longest_tile_cycles if steady else max(got.longest_tile_cycles, got.total_cycles / 5)
+    assert abs(got.total_cycles - timing.total_cycles) <= most
 
 
 @settings(deadline=None, max_examples=40)
@@ -244,15 +259,33 @@ def test_weights_come_through_a_port_of_their_own() -> None:
 def test_a_single_buffer_waits_where_a_double_one_prefetches() -> None:
     def cycles(double: bool) -> tuple[int, int]:
         accelerator = machine(
-            memories__activation__double_buffered=double,
-            memories__weight__double_buffered=double,
+            **{f"memories__{name}": {"capacity_bytes": 1024, "banks": 8, "bank_width_bits": 64,
+               "double_buffered": double} for name in ("activation", "weight")},
             memories__dram__bandwidth_gb_per_s=0.8,
             memories__dram__latency_ns=0,
-        )
+        )  # fmt: skip
         plan = gemm_plan(60, 64, 40, accelerator)
         return run_events(plan, accelerator).total_cycles, closed_form(plan, accelerator).total_cycles
 
     assert all(single > double for single, double in zip(cycles(False), cycles(True), strict=True))
+
+
+def test_single_buffers_serialize_loads_and_folds() -> None:
+    """One element, panels of 8 bytes at 1 byte a cycle after 10 of latency, each rhs panel with half of a scale.
+
+    Buffers hold a panel of each operand and one sum. For each of 2 columns rhs and lhs come at once, 8 + 2 + 8 cycles,
+    then lhs for each of 2 more rows, 8 cycles; latency and 8 cycles of the fold follow each; the last result takes 1.
+    """
+    accelerator = machine(
+        array__rows=1, array__columns=1, vector__lanes=64, memories__activation__capacity_bytes=8,
+        memories__weight__capacity_bytes=8, memories__output__capacity_bytes=8,
+        memories__activation__double_buffered=False, memories__weight__double_buffered=False,
+        memories__dram__bandwidth_gb_per_s=0.25, memories__dram__latency_ns=40,
+    )  # fmt: skip
+    plan = gemm_plan(3, 8, 2, accelerator)
+    expected = 2 * (18 + 10 + 8 + 2 * (8 + 10 + 8)) + 1
+    assert run_events(plan, accelerator).total_cycles == expected
+    assert closed_form(plan, accelerator).total_cycles == expected
 
 
 def test_bits_that_a_barrier_has_read_are_not_read_again() -> None:
