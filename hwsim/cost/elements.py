@@ -130,7 +130,8 @@ class Uses:
         values = {
             "output_stationary": 0,
             "weight_stationary": plan.rhs.elements * timing.schedule.rhs_streams,
-            "input_stationary": plan.lhs.elements * timing.schedule.lhs_streams,
+            # Of a convolution the patches: a value is held wherever a window sees it.
+            "input_stationary": mac.batch * mac.m * mac.k * timing.schedule.lhs_streams,
         }[array.dataflow]
         return cls(
             macs=mac.macs,

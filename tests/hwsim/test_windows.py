@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import hwsim
 import workloads
+from hwsim.cost.elements import Uses
 from hwsim.network import plan_network
 from hwsim.plan import Windows
 from hwsim.timing import closed_form
@@ -158,3 +159,14 @@ def test_exploration_reads_both() -> None:
     for kind, energy in zip(("direct", "im2col"), (direct, im2col), strict=True):
         machine = EDGE.replace(memories__keeps_results=False, array__convolution=kind)
         assert energy == pytest.approx(hwsim.simulate(workloads.load("resnet50"), STATIC, machine).energy_pj)
+
+
+@pytest.mark.parametrize("kind", ["direct", "im2col"])
+def test_an_array_that_holds_inputs_is_loaded_with_patches(kind: str) -> None:
+    machine = EDGE.replace(array__convolution=kind, array__dataflow="input_stationary")
+    plan = hwsim.lower(
+        convolution("conv2d padding=1", {"b": 1, "c": 2, "h": 5, "w": 5, "o": 3, "r": 3, "s": 3}), STATIC, machine
+    )
+    loads = Uses.of(plan, machine.array, closed_form(plan, machine)).loads
+    # Every one of 25 x 18 patch values passes half of the 16 rows, and one more step.
+    assert loads == 25 * 18 * 17 / 2
