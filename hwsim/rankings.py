@@ -250,27 +250,36 @@ def ranking_statements(frame: pd.DataFrame, decided: pd.DataFrame, *, most: int 
     return found
 
 
-def band_statements(frame: pd.DataFrame, *, most: int = 4) -> list[tuple[str, str]]:
-    """Say which neighbours in the ranking differ by less than the band of the sources.
+def near_ties(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep the neighbours in a ranking that the bands of the sources leave open.
 
     Parameters
     ----------
     frame
         As `pairs` returns it.
-    most
-        Pairs that are named before the rest is only counted.
+
+    Returns
+    -------
+    frame
+        ``quantity``, ``better`` at nominal prices, ``worse``, and their ``difference`` with its ``low`` and ``high``.
+    """
+    open_ = frame[frame["neighbours"] & ~frame["decided"]]
+    return open_.drop(columns=["decided", "neighbours"]).reset_index(drop=True)
+
+
+def band_statements(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Say in one sentence how many neighbours in each ranking differ by less than the bands of the sources.
+
+    Parameters
+    ----------
+    frame
+        As `pairs` returns it; `near_ties` names them.
 
     Returns
     -------
     statements
-        What is asked, and the answer.
+        What is asked, and the answer; empty if every neighbour is decided.
     """
-    found = []
-    for quantity, what in QUANTITIES.items():
-        mine = frame[(frame["quantity"] == quantity) & frame["neighbours"] & ~frame["decided"]]
-        if mine.empty:
-            continue
-        named = [f"{one} and {two}" for one, two in zip(mine["better"], mine["worse"], strict=True)]
-        rest = f" and {len(named) - most} more" if len(named) > most else ""
-        found.append((f"Closer in {what} than its sources agree", f"{'; '.join(named[:most])}{rest}."))
-    return found
+    counts = near_ties(frame)["quantity"].value_counts()
+    named = [f"{counts[quantity]} in {what}" for quantity, what in QUANTITIES.items() if quantity in counts]
+    return [("Neighbours closer than the sources agree", f"{', '.join(named)}.")] if named else []

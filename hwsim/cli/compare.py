@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 @click.option("--baseline", "-b", default="fp32", show_default=True, metavar="NAME|FILE", help="What ratios refer to.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Repetitions of the workload.")
 @click.option("--per-layer", is_flag=True, help="Show every layer of every scheme too.")
-@click.option("--explain", is_flag=True, help="Say what each scheme's difference to the baseline is made of.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Say what each difference to the baseline is made of, and which are too small to rank.",
+)
 @click.option("--costs-only", is_flag=True, help="Skip the numerics: no errors, only costs.")
 @click.option(
     "--technologies",
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     "as_json",
     is_flag=True,
     help="Print a list of rows, one a scheme; with --per-layer, --explain, -t or --advantages an object: schemes, and "
-    "layers, explanation, technologies, advantages and losses as asked.",
+    "layers, explanation and near_ties, technologies, advantages and losses as asked.",
 )
 @click.option(
     "--csv",
@@ -136,11 +140,14 @@ def _with_references(schemes: list[Scheme]) -> list[Scheme]:
 
 def _json(result: Comparison, advantages: Advantages | None, *, per_layer: bool, explain: bool) -> Any:
     """Rows of the schemes, in an object with what else was asked for."""
+    from hwsim.rankings import near_ties
+
     asked = {}
     if per_layer:
         asked["layers"] = result.layers
     if explain:
         asked["explanation"] = result.ledger
+        asked["near_ties"] = near_ties(result.pairs)
     if result.technologies is not None:
         asked["technologies"] = result.technologies
     if advantages is not None:
@@ -169,8 +176,28 @@ def _print(
         out.print(layers_table(result.layers, result.metadata, out.width))
     if explain:
         out.print(ledger_table(result.ledger, result.metadata, out.width))
+        _print_near_ties(out, result.pairs)
     if svg is not None:
         save_svg(out, svg, "hwsim compare")
+
+
+def _print_near_ties(out: Console, pairs: pd.DataFrame) -> None:
+    """One table a quantity: neighbours whose order the sources leave open."""
+    import pandas as pd
+
+    from hwsim.rankings import QUANTITIES, near_ties
+    from reports import frame_table
+
+    found = near_ties(pairs)
+    for quantity, what in QUANTITIES.items():
+        rows = found[found["quantity"] == quantity]
+        if len(rows):
+            unit = quantity.removeprefix("energy_delay_").removeprefix("energy_").removeprefix("area_")
+            named = [f"{one} and {two}" for one, two in zip(rows["better"], rows["worse"], strict=True)]
+            ends = {f"{name}_{unit}": rows[name].to_numpy() for name in ("low", "difference", "high")}
+            shown = pd.DataFrame({"neighbours": named, **ends})
+            title = f"Closer in {what} than the sources agree"
+            out.print(frame_table(shown, title=title, width=out.width, max_rows=len(shown), one_unit=True))
 
 
 def _print_technologies(out: Console, priced: pd.DataFrame) -> None:

@@ -68,7 +68,7 @@ def test_json_is_an_object_of_what_was_asked_for(run: Run) -> None:
     assert [row["scheme"] for row in rows] == ["fp32", "w8a8-static"]
     _, out, _ = run(*GEMM, "--json", "--explain", "--per-layer")
     found = json.loads(out)
-    assert list(found) == ["schemes", "layers", "explanation"]
+    assert list(found) == ["schemes", "layers", "explanation", "near_ties"]
     assert found["schemes"] == rows
     assert [(row["scheme"], row["layer"]) for row in found["layers"]] == [("fp32", "gemm"), ("w8a8-static", "gemm")]
     energy = [row for row in found["explanation"] if row["quantity"] == "energy_pj"]

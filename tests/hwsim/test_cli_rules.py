@@ -111,6 +111,23 @@ def test_options_of_many_values_and_flags_may_be_repeated(run: Run) -> None:
     assert run(*GEMM, "--json", "--json", "--costs-only").code == 0
 
 
+# ---- compare ----
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_near_ties_are_counted_in_short_and_named_where_asked(columns: int, run: Run) -> None:
+    arguments = ("compare", "--costs-only", *(word for name in ("pow2", "w8a8-asym-weight") for word in ("-s", name)))
+    short = run(*arguments, columns=columns)
+    assert "- Neighbours closer than the sources agree: 1 in " in short.text
+    assert "pow2 and w8a8-asym-weight" not in short.text
+    long = run(*arguments, "--explain", columns=columns)
+    assert "Closer in energy-delay product than the sources agree" in long.out
+    assert max(map(len, long.out.splitlines())) <= columns
+    rows = json.loads(run(*arguments, "--explain", "--json").out)["near_ties"]
+    assert {row["quantity"] for row in rows} >= {"energy_delay_pj_s"}
+    assert all(row["low"] <= 0 <= row["difference"] <= row["high"] for row in rows)
+
+
 # ---- simulate ----
 
 

@@ -12,9 +12,11 @@ import pytest
 import hwsim
 import workloads
 from hwsim.rankings import (
+    QUANTITIES,
     across,
     band_statements,
     difference,
+    near_ties,
     pairs,
     priced_parts,
     ranking_statements,
@@ -80,15 +82,18 @@ def test_a_scheme_does_not_differ_from_itself(results: dict[str, hwsim.Result]) 
     frame = pairs({"one": results["fp16"], "two": results["fp16"]})
     assert not frame["decided"].any()
     assert (frame[["difference", "low", "high"]] == 0).all(axis=None)
-    text = band_statements(frame)
-    assert text[0] == ("Closer in energy than its sources agree", "one and two.")
-    assert len(text) == 3
+    counted = "1 in energy, 1 in area, 1 in energy-delay product."
+    assert band_statements(frame) == [("Neighbours closer than the sources agree", counted)]
+    ties = near_ties(frame)
+    assert list(ties["quantity"]) == list(QUANTITIES)
+    assert list(ties["better"]) == ["one"] * 3
 
 
 def test_far_schemes_are_decided(results: dict[str, hwsim.Result]) -> None:
     frame = pairs({name: results[name] for name in ("fp32", "w8a8-static")})
     assert frame["decided"].all()
     assert band_statements(frame) == []
+    assert near_ties(frame).empty
 
 
 def test_the_own_technology_comes_first_and_has_the_totals(results: dict[str, hwsim.Result]) -> None:
