@@ -16,6 +16,7 @@ from hwsim.exploration.results import Results
 from hwsim.exploration.values import categories
 from hwsim.exploration.variants import Variant, cuts, sensitive_to_depth
 from hwsim.lowering import lower
+from hwsim.lowering.layers import added_channels
 from hwsim.network import fuse, plan_network, with_functions
 from hwsim.technology import Technology
 
@@ -153,7 +154,7 @@ class Study:
         """Kind of each length of the reduction: a verdict reads no more of it than how often every scale changes."""
         if "k" not in self.sizes:
             return np.zeros(0, np.intp)
-        lengths = np.array(self.space.values("k"))
+        lengths = np.array([length + added_channels(layer, scheme, length) for length in self.space.values("k")])
         if scheme.rotate is not None:
             return np.arange(len(lengths))
         try:

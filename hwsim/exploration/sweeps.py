@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from workloads import Network
 
 Progress = Callable[[int, int], None]
+
 BLOCK = 1 << 17
+"""Rows of a part of a folder, and of a network between two reports of progress."""
+PRODUCT_BLOCK = 1 << 20
+"""Rows of one product that are read at once: fewer blocks leave fewer groups that are too small for speed."""
 
 
 def _silent(_: int, __: int) -> None:
@@ -88,7 +92,8 @@ def explore(
     space = make_space(grid or {}, points, sizes=sizes)
     study = Study(network, chosen, machine, space, costs=costs)
     rows = study.rows
-    blocks = [(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK)]
+    block = PRODUCT_BLOCK if folder is None and len(layers) == 1 else BLOCK
+    blocks = [(start, min(start + block, rows)) for start in range(0, rows, block)]
     if folder is None:
         whole = study.results(0, rows)
         for start, stop in blocks:

@@ -144,7 +144,7 @@ def test_a_verdict_reads_no_more_of_a_length_than_how_often_scales_change(
 def test_shapes_that_come_later_join_the_laws(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     points = {"m": [3] * 40, "k": list(range(1, 800, 20)), "n": list(range(5, 45))}
     whole = hwsim.explore(workloads.gemm(2, 3, 5), "w4a8-g128", points=points)
-    monkeypatch.setattr(sweeps, "BLOCK", 9)
+    monkeypatch.setattr(sweeps, "PRODUCT_BLOCK", 9)
     monkeypatch.setattr(blocks, "COMPILED_FROM", 1 if compiled else 1 << 60)
     pieces = hwsim.explore(workloads.gemm(2, 3, 5), "w4a8-g128", points=points)
     for name in whole:

@@ -114,7 +114,7 @@ def test_blocks_join_to_the_frame_of_one_block(monkeypatch: pytest.MonkeyPatch) 
     grid = {"m": [1, 9, 70], "array.rows": [4, 8], "array.dataflow": DATAFLOWS, "capacity": [1024, 65536]}
     grid["memories.activation.capacity_bytes"] = grid.pop("capacity")
     whole = hwsim.explore(workloads.gemm(8, 64, 8), ["fp32", "w8a8-dynamic"], grid=grid)
-    monkeypatch.setattr(sweeps, "BLOCK", 7)
+    monkeypatch.setattr(sweeps, "PRODUCT_BLOCK", 7)
     pieces = hwsim.explore(workloads.gemm(8, 64, 8), ["fp32", "w8a8-dynamic"], grid=grid)
     for name in whole:
         assert [str(v) for v in whole[name]] == [str(v) for v in pieces[name]], name
