@@ -56,8 +56,15 @@ def lower(layer: Layer, scheme: Scheme, accelerator: Accelerator, *, like: Layer
 
 def widened(layer: Layer, scheme: Scheme) -> Layer:
     """Give a layer that meets a weight the channels that its scheme adds."""
-    if scheme.duplicate is None or layer.rhs_kind != "weight":
-        return layer
     axis = channel_axis(layer.contraction)
+    if scheme.duplicate is None or layer.rhs_kind != "weight" or not axis:
+        return layer
     size = layer.sizes[axis]
-    return layer.resized(**{axis: size + scheme.duplicate.added(size)})
+    return layer.resized(**{axis: size + added_channels(layer, scheme, size)})
+
+
+def added_channels(layer: Layer, scheme: Scheme, channels: int) -> int:
+    """Count the channels that a scheme adds where a layer has so many."""
+    if scheme.duplicate is None or layer.rhs_kind != "weight":
+        return 0
+    return scheme.duplicate.added(channels)

@@ -95,6 +95,8 @@ def rotation_block(task: Task) -> int:
     if rotate is None:
         return 1
     axis = channel_axis(task.layer.contraction)
+    if not axis:
+        return 1
     size = task.layer.sizes[axis]
     if rotate.block is not None and size % rotate.block:
         msg = f"rotate.block must divide the {size} steps of {axis} of {task.layer.name}, not {rotate.block}"
@@ -103,8 +105,11 @@ def rotation_block(task: Task) -> int:
 
 
 def channel_axis(contraction: str) -> str:
-    """Axis that rotations run along and channels are repeated along: the last that both operands sum over."""
-    return Contraction.parse(contraction).shared[-1]
+    """Axis that rotations run along and channels are repeated along: the last that both operands sum over.
+
+    Empty where they share none, as those of a depthwise convolution.
+    """
+    return next(reversed(Contraction.parse(contraction).shared), "")
 
 
 def _same_codes(task: Task, operand: Operand) -> bool:
@@ -120,8 +125,8 @@ def _transform(task: Task, operand: Operand) -> list[Step]:
         return []
     if task.scheme.smooth is not None:
         return [Migrate(operand.elements, task.static, task.carrier)]
-    if task.scheme.duplicate is not None:
-        axis = channel_axis(task.asked.contraction)
+    axis = channel_axis(task.asked.contraction)
+    if task.scheme.duplicate is not None and axis:
         channels = task.asked.sizes[axis]
         extra = task.layer.sizes[axis] - channels
         elements = math.prod(task.asked.sizes[label] for label in operand.axes)

@@ -13,7 +13,7 @@ import pytest
 import hwsim
 import workloads
 from hwsim.execution import Prepared, Samples, prepare
-from hwsim.plan import MultiplyAccumulate, Per, Plan, Quantize, RepeatChannels, ScanRange
+from hwsim.plan import MultiplyAccumulate, Per, Plan, Quantize, RepeatChannels, Rotate, ScanRange
 from hwsim.simulation import read_plans
 from hwsim.technology import Technology
 from hwsim.timing.cycles import lane_elements
@@ -162,6 +162,15 @@ def test_copies_of_a_convolution_are_of_its_channels() -> None:
     plain = hwsim.lower(layer, scheme_of(duplicate=None, activation__layout="per_tensor"), accelerator)
     other = hwsim.execute(prepare(plain, Samples(lhs, rhs, truth)), lhs, None, accelerator).out
     assert np.square(out - truth).sum() < np.square(other - truth).sum() / 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"duplicate": None, "rotate": {}}])
+def test_a_depthwise_convolution_has_no_channels_to_sum(changes: Any) -> None:
+    sizes = {"b": 1, "c": 5, "h": 7, "w": 7, "p": 5, "q": 5, "r": 3, "s": 3}
+    layer = Layer("conv", "depthwise2d", sizes, "x", "w", "y")
+    plan = hwsim.lower(layer, scheme_of(**changes, activation__layout="per_tensor", weight__layout="c:1"), machine())
+    assert not any(isinstance(s, RepeatChannels | Rotate) for s in plan.steps)
+    assert plan.mac.k == 9
 
 
 @pytest.mark.parametrize("changes", [{}, {"weight__layout": "k:16,n:1"}])
