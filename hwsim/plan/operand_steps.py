@@ -40,6 +40,11 @@ class ScanRange:
         return (Action(component, self.elements, Place.LANE, per),)
 
 
+def _factors(elements: int, source: FloatFormat) -> Action:
+    """Multiply each value of lhs by a factor of its channel."""
+    return Action(Component("float_mul", (source.name,)), elements, Place.LANE, Per.LHS_FETCH)
+
+
 @dataclass(frozen=True, slots=True)
 class Migrate:
     """Divide activations by the smoothing factor of their channel.
@@ -55,9 +60,7 @@ class Migrate:
     @property
     def actions(self) -> tuple[Action, ...]:
         """One multiplication for each element, unless folded."""
-        if self.folded:
-            return ()
-        return (Action(Component("float_mul", (self.source.name,)), self.elements, Place.LANE, Per.LHS_FETCH),)
+        return () if self.folded else (_factors(self.elements, self.source),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,7 @@ class RepeatChannels:
     @property
     def actions(self) -> tuple[Action, ...]:
         """One multiplication for each value, unless folded."""
-        if self.folded:
-            return ()
-        return (Action(Component("float_mul", (self.source.name,)), self.elements, Place.LANE, Per.LHS_FETCH),)
+        return () if self.folded else (_factors(self.elements, self.source),)
 
 
 @dataclass(frozen=True, slots=True)
