@@ -142,7 +142,7 @@ def _page(frame: pd.DataFrame, cases: pd.DataFrame, tables: dict[str, pd.DataFra
         "A claim is tried under several conditions, and each trial is a comparison of measured numbers. It *holds* if "
         "all agree with it, *holds only when* some do, *does not hold* if none does. Data are seeded, real activations "
         "come from the embedded MiniLM block, physical numbers from the models in [technology.md](technology.md). "
-        "Times in software depend on the machine that ran this.",
+        "Times in software depend on the machine that ran this. Products are written m x k x n.",
     ]
     captioned = {_TABLES[name]: (table, _CAPTIONS[name]) for name, table in _filled(tables).items()}
     return claims_markdown(frame, cases, captioned, introduction)
