@@ -1,7 +1,7 @@
 """Entropy calibration as onnxruntime's calibrator does it, on a histogram of signed values.
 
 Source: ``HistogramCollector.get_entropy_threshold`` of ``onnxruntime/python/tools/quantization/calibrate.py`` and
-``smooth_distribution`` of ``quant_utils.py`` (microsoft/onnxruntime, 1.20 to 1.31), after MXNet's
+``smooth_distribution`` of ``quant_utils.py`` (microsoft/onnxruntime, 1.31.1), after MXNet's
 ``contrib/quantization.py``.
 """
 
