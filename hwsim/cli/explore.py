@@ -156,6 +156,9 @@ def _number(frame: pd.DataFrame, by: str, *, time_only: bool) -> str:
     return column
 
 
+LONGEST_RANGE = 1 << 20
+
+
 def _parsed(text: str) -> tuple[str, list[Any]]:
     """Read ``field=8,16`` or ``field=4:64:x2``."""
     import yaml
@@ -186,6 +189,9 @@ def _range(text: str) -> list[int | float]:
     values = [first]
     while (following := values[-1] * by if times else values[-1] + by) <= last * (1 + 1e-12):
         values.append(following)
+        if len(values) > LONGEST_RANGE:
+            msg = f"range must have at most {LONGEST_RANGE:,} values, not more: {text}"
+            raise ValueError(msg)
     return [int(value) if value == int(value) else value for value in values]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -55,10 +56,11 @@ class Parts:
         return self.folder / f"part-{number:05d}.{self.suffix}"
 
     def has(self, number: int) -> bool:
-        """Tell whether a part is there already."""
+        """Tell whether a part is there already; one that can not be read is not, and is written again."""
         path = self.path(number)
         if path.exists() and number not in self.frames:
-            self.frames[number] = self._read(path)
+            with contextlib.suppress(OSError, ValueError):
+                self.frames[number] = self._read(path)
         return number in self.frames
 
     def add(self, number: int, frame: pd.DataFrame) -> None:

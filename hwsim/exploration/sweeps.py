@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import workloads
 from hwsim.accelerator import Accelerator
+from hwsim.defaults import DEFAULT_SCHEME
 from hwsim.exploration.blocks import Block
 from hwsim.exploration.parts import Parts
 from hwsim.exploration.spaces import make_space
@@ -25,6 +26,8 @@ BLOCK = 1 << 17
 """Rows of a part of a folder, and of a network between two reports of progress."""
 PRODUCT_BLOCK = 1 << 20
 """Rows of one product that are read at once: fewer blocks leave fewer groups that are too small for speed."""
+MOST_ROWS = 1 << 24
+"""Rows that are held in memory at the most: some gigabytes."""
 
 
 def _silent(_: int, __: int) -> None:
@@ -33,7 +36,7 @@ def _silent(_: int, __: int) -> None:
 
 def explore(
     workload: Network | str | Path = "minilm-block",
-    schemes: Scheme | str | Path | Sequence[Scheme | str | Path] = "w8a8-static",
+    schemes: Scheme | str | Path | Sequence[Scheme | str | Path] = DEFAULT_SCHEME,
     accelerator: Accelerator | str | Path = "edge-16x16",
     *,
     grid: Mapping[str, Any] | None = None,
@@ -92,6 +95,9 @@ def explore(
     space = make_space(grid or {}, points, sizes=sizes)
     study = Study(network, chosen, machine, space, costs=costs)
     rows = study.rows
+    if folder is None and rows > MOST_ROWS:
+        msg = f"points must be at most {MOST_ROWS:,} without a folder for parts, not {rows:,}"
+        raise ValueError(msg)
     block = PRODUCT_BLOCK if folder is None and len(layers) == 1 else BLOCK
     blocks = [(start, min(start + block, rows)) for start in range(0, rows, block)]
     if folder is None:

@@ -67,6 +67,11 @@ def test_files_hold_the_rows(tmp_path: Path) -> None:
         (["--set", "array.row=8"], "field must be one of an accelerator's, not 'array.row'; did you mean array.rows?"),
         (["--set", "rows"], "--set must look like array.rows=8,16 or array.rows=8:64:x2, not 'rows'"),
         (["--set", "rows=64:8:x2"], "range must rise, as 4:64:x2 or 4:64:+4 do, not 64:8:x2"),
+        (["--set", "rows=1:9999999:+1"], "range must have at most 1,048,576 values, not more: 1:9999999:+1"),
+        (
+            ["--set", "rows=1:9000:+1", "--set", "columns=1:9000:+1"],
+            "points must be at most 16,777,216 without a folder for parts, not 81,000,000",
+        ),
         (["--set", "rows=8", "--by", "edq"], "--by must be a column of numbers, not 'edq'; did you mean edp?"),
         (
             ["--workload", "minilm-block"],

@@ -145,6 +145,15 @@ def test_a_folder_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
         hwsim.explore(workloads.gemm(8, 8, 9), grid=grid, folder=tmp_path / "out")
 
 
+def test_a_damaged_part_is_written_again(tmp_path: Path) -> None:
+    whole = hwsim.explore(workloads.gemm(8, 8, 8), grid={"rows": [4, 8]}, folder=tmp_path / "out")
+    (part,) = (tmp_path / "out").glob("part-*")
+    part.write_bytes(b"\x00\xff not a part")
+    again = hwsim.explore(workloads.gemm(8, 8, 8), grid={"rows": [4, 8]}, folder=tmp_path / "out")
+    assert again.equals(whole)
+    assert part.stat().st_size > 100
+
+
 def test_a_point_that_can_not_run_says_why_and_the_others_stay() -> None:
     grid = {"memories.activation.capacity_bytes": [8192, 1 << 40], "array.rows": [16, 5000]}
     frame = hwsim.explore(workloads.gemm(64, 64, 64), "w8a8-static", grid=grid)
