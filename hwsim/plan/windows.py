@@ -52,7 +52,7 @@ class Windows:
         --------
         >>> sizes = {"b": 1, "c": 2, "h": 8, "w": 8, "o": 4, "r": 3, "s": 3, "p": 8, "q": 8}
         >>> Windows.of("conv2d padding=1", sizes, "direct"), Windows.of("conv2d padding=1", sizes, "im2col")
-        (Windows(elements=128, row=2, halo=44, patches=False), Windows(elements=1152, row=18, halo=0, patches=True))
+        (Windows(elements=128, row=2, halo=56, patches=False), Windows(elements=1152, row=18, halo=0, patches=True))
         """
         parsed = Contraction.parse(contraction)
         if not parsed.links:

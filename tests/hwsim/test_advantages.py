@@ -87,10 +87,10 @@ def test_the_command_says_what_stands(width: int) -> None:
 def test_losses_are_those_of_the_schemes_at_hand() -> None:
     """A scheme that no product has room for is in no row; a few schemes are tried themselves."""
     said: list[str] = []
-    sizes = {"m": (1,), "k": (512,), "n": (1,)}
+    sizes = {"m": (16,), "k": (512,), "n": (1,)}
     frame = losing_cases(schemes=("w8a8-dynamic", "w8a8-channel-in"), sizes=sizes, progress=said.append)
     assert set(frame["scheme"]) == {"w8a8-dynamic"}
-    assert said == ["advantages over 1x1x512"]
+    assert said == ["advantages over 16x1x512"]
     arguments = ["--costs-only", "-s", "w8a8-dynamic", "-s", "pow2", "--advantages", "--json"]
     done = CliRunner().invoke(command, arguments)
     assert {row["scheme"] for row in json.loads(done.stdout)["losses"]} == {"w8a8-dynamic", "pow2"}
