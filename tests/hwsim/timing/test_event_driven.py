@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import hwsim
 import workloads
+from benchmarks.agreement import differences
 from hwsim import plan as steps
 from hwsim.plan import Plan
 from hwsim.timing import Timing, chrome_trace, closed_form, run_events, timeline_frame
@@ -146,51 +147,15 @@ def test_both_models_move_the_same_bits_and_lie_between_the_bounds(
         assert least - 1e-6 <= cycles <= most
 
 
-ANY_BYTES = st.floats(3, 20).map(lambda exponent: int(2**exponent))
+def test_nearly_all_layers_are_within_a_tile_of_events() -> None:
+    """One tile: its transfers, latency, lanes and folds one after the other. Any buffers, double or single.
 
-
-@st.composite
-def any_machines(draw: st.DrawFn) -> tuple[Plan, hwsim.Accelerator, Timing]:
-    """Buffers from one tile to 1 MiB, each double or single; any port, lanes and latency."""
-    columns = draw(st.sampled_from([1, 2, 3, 5, 8, 16]))
-    accelerator = machine(
-        array__rows=draw(st.sampled_from([1, 2, 3, 5, 8, 16])),
-        array__columns=columns,
-        array__dataflow=draw(st.sampled_from(DATAFLOWS)),
-        vector__lanes=draw(st.sampled_from([1, 3, columns, 64])),
-        memories__dram__bandwidth_gb_per_s=draw(st.sampled_from([0.05, 0.2, 0.8, 3.2, 20.0, 400.0])),
-        memories__dram__weight_bandwidth_gb_per_s=draw(st.sampled_from([None, None, 0.2, 3.2])),
-        memories__dram__latency_ns=draw(st.sampled_from([0, 20, 100, 500])),
-        **{f"memories__{name}__capacity_bytes": draw(ANY_BYTES) for name in ("activation", "weight", "output")},
-        **{f"memories__{name}__double_buffered": draw(st.booleans()) for name in ("activation", "weight", "output")},
-    )
-    m, k, n = draw(st.tuples(*[st.integers(1, 60)] * 3))
-    layer = Layer("gemm", "mk,kn->mn", {"m": m, "k": k, "n": n}, "x", "w", "y")
-    if draw(st.booleans()):
-        layer = attention_layer(draw(st.integers(1, 3)), 2, m, n, k)
-    try:
-        plan = hwsim.lower(layer, Scheme.load(draw(st.sampled_from(SCHEMES))), accelerator)
-        timing = closed_form(plan, accelerator)
-    except hwsim.IllegalLayoutError:
-        assume(False)  # groups shorter than what a stationary array adds natively
-    except ValueError as error:
-        assume("must hold one tile" not in str(error))
-        raise
-    assume(timing.schedule.folds * max(timing.schedule.lhs_pieces, timing.schedule.rhs_pieces) < 2000)
-    return plan, accelerator, timing
-
-
-@settings(deadline=None, max_examples=120)
-@given(any_machines())
-def test_the_closed_form_is_within_a_tile_or_a_fifth_of_events(drawn: tuple[Plan, hwsim.Accelerator, Timing]) -> None:
-    """One tile: its transfers, latency, lanes and folds one after the other.
-
-    Few layers differ by more than a tile: those in which a resource waits for another at some times only.
+    In the few others a resource waits for another at some times only (docs/timing.md).
     """
-    plan, accelerator, timing = drawn
-    got = run_events(plan, accelerator, most_tiles=1 << 30)
-    most = max(got.longest_tile_cycles, got.total_cycles / 5)
-    assert abs(got.total_cycles - timing.total_cycles) <= most
+    frame = differences(400, seed=3)
+    assert (frame["tiles"] <= 1).mean() >= 0.98
+    assert frame["tiles"].quantile(0.95) <= 0.5
+    assert frame.loc[frame["tiles"] > 1, "share"].max() <= 0.25
 
 
 @settings(deadline=None, max_examples=30)
