@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import math
 import platform
 import sys
 from collections.abc import Callable
@@ -27,7 +28,8 @@ _STREAMED_BYTES = 1 << 21
 """Sums that a processor's own cache does not hold go around it."""
 _ROW_BLOCK_BYTES = 1 << 20
 """Packed rows that stay in a processor's own cache."""
-_WORTH_THREADS = 1 << 25
+_WORTH_THREADS = 1 << 29
+"""Products from which waking other threads, which may share a core's matrix unit, pays."""
 _LINE = 64
 
 
@@ -198,7 +200,7 @@ def threads_for(macs: int) -> int:
 
 def _aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return memory that starts in a line of the cache."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + _LINE, np.uint8)
     start = -memory.ctypes.data % _LINE
     return memory[start : start + size].view(dtype).reshape(shape)

@@ -63,12 +63,14 @@ def test_products_of_any_shape(shape: tuple[int, int, int], lhs_type: str, rhs_t
 
 
 @pytest.mark.parametrize("n", [1024, 1056, 1000])
-def test_large_products_go_around_the_caches_and_are_shared(n: int) -> None:
+def test_large_products_go_around_the_caches_and_are_shared(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "_WORTH_THREADS", 1)
     lhs, rhs = uniform(1, (1030, 300), "int8"), uniform(2, (300, n), "int8")
     np.testing.assert_array_equal(amx.product(lhs, rhs), lhs.astype(np.int64) @ rhs.astype(np.int64))
 
 
-def test_rows_beyond_the_cache_are_taken_in_bands() -> None:
+def test_rows_beyond_the_cache_are_taken_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "_WORTH_THREADS", 1)
     lhs, rhs = uniform(1, (300, 20_000), "int8"), uniform(2, (20_000, 70), "uint8")
     np.testing.assert_array_equal(amx.product(lhs, rhs), lhs.astype(np.int64) @ rhs.astype(np.int64))
 
@@ -145,7 +147,8 @@ def test_block_sums_prove_what_holds_and_nothing_else(sign: int, ones: int) -> N
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("bits", [18, 19, 20, 22, 24])
-def test_saturation_equals_the_walk(bits: int, depth: int) -> None:
+def test_saturation_equals_the_walk(bits: int, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "_WORTH_THREADS", 1)
     lhs, rhs = normal(7, (1, 67, 1001), 32), normal(8, (1, 1001, 85), 32)
     start = np.random.default_rng(9).integers(-(1 << 13), 1 << 13, (1, 67, 85))
     accumulator = Accumulator(bits, SATURATE, dot_depth=depth)
@@ -157,7 +160,10 @@ def test_saturation_equals_the_walk(bits: int, depth: int) -> None:
 
 @pytest.mark.parametrize("lhs_type", TYPES)
 @pytest.mark.parametrize("rhs_type", TYPES)
-def test_outputs_that_saturate_among_others_that_do_not(lhs_type: str, rhs_type: str) -> None:
+def test_outputs_that_saturate_among_others_that_do_not(
+    lhs_type: str, rhs_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amx, "_WORTH_THREADS", 1)
     lhs, rhs = uniform(1, (1, 64, 640), lhs_type), uniform(2, (1, 640, 96), rhs_type)
     lhs[0, :, :] //= 8
     rhs[0, :, :] //= 8
