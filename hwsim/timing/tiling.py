@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from hwsim.timing.work import Buffer, Machine, Work
 
 # Blocks of 1 x 2, 4 x 8, 16 x 32 and 64 x 128 tiles, beside one tile and the whole result.
+_SHORT = 1 << 9
+"""Rows of a column below which the calls take longer than the numbers."""
 _BLOCKS = 4
 _EVERY = 1 << 40  # more loads than there are
 
@@ -131,12 +133,41 @@ def best_tiling(work: Work, machine: Machine, folds: Folds, pace: Pace) -> Tilin
     if work.lhs_in_place:
         # Once it is there, it is read where it is, and takes no place in turn.
         tilings = [replace(tiling, lhs_fetches=1, lhs_depth=_EVERY, lhs_pieces=1) for tiling in tilings]
-    costs = []
-    for tiling in tilings:
-        cycles, bits = pace.cycles(tiling), pace.operand_bits(tiling) + pace.copied_bits(tiling)
-        # Far below one cycle, bits only decide between equal times.
-        costs.append(where(tiling.fits, cycles + bits * 1e-15, np.inf))
-    return _cheapest(costs, tilings)
+    shape = _short(tilings)
+    if shape is None:
+        return _cheapest([_cost(tiling, pace) for tiling in tilings], tilings)
+    together = {f.name: _stacked([getattr(one, f.name) for one in tilings], shape) for f in fields(Tiling)}
+    cost = np.broadcast_to(_cost(Tiling(**together), pace), (len(tilings), *shape))
+    place = cost.argmin(axis=0)[np.newaxis]
+    return Tiling(
+        **{
+            name: np.take_along_axis(option, place, axis=0)[0] if type(option) is np.ndarray else option
+            for name, option in together.items()
+        }
+    )
+
+
+def _cost(tiling: Tiling, pace: Pace) -> Number:
+    cycles, bits = pace.cycles(tiling), pace.operand_bits(tiling) + pace.copied_bits(tiling)
+    # Far below one cycle, bits only decide between equal times.
+    return where(tiling.fits, cycles + bits * 1e-15, np.inf)
+
+
+def _short(tilings: list[Tiling]) -> tuple[int, ...] | None:
+    """Return the shape of columns so short that all tilings are better read in one go; None of others."""
+    options = [getattr(one, f.name) for one in tilings for f in fields(Tiling)]
+    if any(type(option) is Symbol for option in options):
+        return None
+    shape = np.broadcast_shapes(*(option.shape for option in options if type(option) is np.ndarray))
+    return shape if len(shape) == 1 and shape[0] <= _SHORT else None
+
+
+def _stacked(options: list[Number], shape: tuple[int, ...]) -> Number:
+    """Return what all have in common, or a row for each."""
+    first = options[0]
+    if all(type(option) is int and option == first for option in options):
+        return first
+    return np.stack([np.broadcast_to(option, shape) for option in options])
 
 
 def _cheapest(costs: list[Number], tilings: list[Tiling]) -> Tiling:
