@@ -167,7 +167,10 @@ def _stacked(options: list[Number], shape: tuple[int, ...]) -> Number:
     first = options[0]
     if all(type(option) is int and option == first for option in options):
         return first
-    return np.stack([np.broadcast_to(option, shape) for option in options])
+    rows = np.empty((len(options), *shape), np.result_type(*options))
+    for row, option in zip(rows, options, strict=True):
+        row[...] = option
+    return rows
 
 
 def _cheapest(costs: list[Number], tilings: list[Tiling]) -> Tiling:
