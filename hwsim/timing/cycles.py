@@ -158,13 +158,12 @@ def closed_form(plan: Plan, accelerator: Accelerator) -> Timing:
 def read_time(work: Work, machine: Machine) -> Timing:
     """Cycles of one design point, or of columns of them.
 
-    .. math:: t = barrier + latency + max(t_{dram}, ends + max(t_{vector}, first + max(t_{array}, t_{sram}) + head))
+    .. math:: t = barrier + latency + max(t_{dram}, ends + max(t_{vector}, first + max(t_{array}, t_{sram}) + waits))
 
     All transfers share one DRAM port, so that no total is below ``traffic / bandwidth``. `ends` are the transfers of
-    the first fold's operands and the last fold's results, which nothing hides, and all those of an operand whose
-    buffer is not double-buffered; `first` is what prepares the first operands, and `head` what the folds that meet
-    a kept operand for the first time wait for it. What the barrier of a range scan has read and scanned is in no
-    other term.
+    the first fold's operands and the last fold's results, which nothing hides; `first` is what prepares the first
+    operands, and `waits` what the array waits for loads that its buffers had no place for earlier, and for room for
+    results. What the barrier of a range scan has read and scanned is in no other term.
 
     Parameters
     ----------

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from hwsim.timing.pace import Pace
     from hwsim.timing.work import Buffer, Machine, Work
 
-# Blocks of 1 x 2, 4 x 8, 16 x 32 and 64 x 128 tiles, beside one tile and the whole result.
 _SHORT = 1 << 9
 """Rows of a column below which the calls take longer than the numbers."""
+# Blocks of 1 x 2, 4 x 8, 16 x 32 and 64 x 128 tiles, beside one tile and the whole result.
 _BLOCKS = 4
 _EVERY = 1 << 40  # more loads than there are
 
