@@ -111,7 +111,7 @@ def _latency(result: Result, baseline: Result) -> list[Line]:
     hops = [_hop(one) for one in (result, baseline)]
     stays = result.accelerator.array.dataflow == "output_stationary"
     cost = "partial sums in turn, joined in each fold" if stays else "cycles for a sum to pass an element"
-    adder = f"; {hops[0]} {cost}, instead of {hops[1]}" if hops[0] != hops[1] else ""
+    adder = f"; {cost}: {hops[0]} instead of {hops[1]}" if hops[0] != hops[1] else ""
     bounds = Counter(layer.timing.bound for layer in result.layers)
     return [
         ("latency_us", "array", compute[0] * ns, compute[1] * ns, f"same array and folds{adder}{cut}{channel}"),

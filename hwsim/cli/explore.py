@@ -89,7 +89,8 @@ def explore(
     if as_json:
         print_json(records(chosen))
     elif str(csv) != "-":
-        title = f"{network.name} on {accelerator}"
+        alone = f" under {frame['scheme'].iloc[0]}" if frame["scheme"].nunique() == 1 else ""
+        title = f"{network.name}{alone} on {accelerator}"
         _print(frame, chosen, title, list(grid), column, ordered=ordered, goals=goals)
     if frame["reason"].notna().all():
         click.echo(f"hwsim: a point must be able to run, not {_points(0, len(frame))}", err=True)

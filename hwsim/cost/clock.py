@@ -155,4 +155,5 @@ def _listed(texts: Iterable[str], most: int, between: str = ", ") -> str:
     # The same unit may stand in several places.
     items = list(dict.fromkeys(texts))
     rest = len(items) - most
-    return between.join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+    others = f"{between.rstrip(', ')} and {rest} other{'s' if rest > 1 else ''}" if rest > 0 else ""
+    return between.join(items[:most]) + others

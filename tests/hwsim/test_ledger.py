@@ -70,7 +70,7 @@ def test_pipeline_registers_have_lines_of_their_own() -> None:
     assert spent["value"] == pytest.approx((13 * 29 * 90 + 13 * 17 * 2 * 93) * flip_flop.energy_pj)
     assert "fp32 to 8-bit quantizer into 2" in spent["reason"]
     assert "fp32 MAC into 3" in spent["reason"]
-    assert "1 partial sums in turn, joined in each fold, instead of 2" in lines["latency_us", "array"]["reason"]
+    assert "partial sums in turn, joined in each fold: 1 instead of 2" in lines["latency_us", "array"]["reason"]
 
 
 def test_reasons_name_segments_and_channels() -> None:

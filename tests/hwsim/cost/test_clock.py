@@ -148,7 +148,7 @@ def test_statements_name_the_component_and_the_clock_it_allows() -> None:
     )
     assert second[0] == "Longer than the clock's 4 ns and pipelined, registers counted"
     assert second[1].startswith("MAC 9.7 ns, 3 stages; unit 0 4.5 ns, 2 stages; ")
-    assert second[1].endswith(" and 4 more.")
+    assert second[1].endswith(" and 4 others.")
     assert third[1] == "2 in each fp32 MAC."
     assert fourth[1] == "weight buffer 6 ns, 2 cycles."
     assert clock_statements([fits]) == []
