@@ -110,8 +110,11 @@ def order(schedule: Schedule) -> Iterator[tuple[int, int, int, tuple[int, int]]]
 
     Blocks of the operand that stays follow each other; all parts of a block are made before the next one.
     """
-    heights = _even(schedule.row_tiles, schedule.block_rows)
-    widths = _even(schedule.column_tiles, schedule.block_columns)
+    # The operand that passes a kept one comes in full groups first: they give each panel of that most to do.
+    cut_rows = _full if schedule.keeps == KEEPS["rhs"] else _even
+    cut_columns = _full if schedule.keeps == KEEPS["lhs"] else _even
+    heights = cut_rows(schedule.row_tiles, schedule.block_rows)
+    widths = cut_columns(schedule.column_tiles, schedule.block_columns)
     blocks = [(high, wide) for high in range(len(heights)) for wide in range(len(widths))]
     if schedule.keeps == KEEPS["rhs"]:
         blocks.sort(key=lambda block: block[1])
@@ -126,6 +129,11 @@ def _even(tiles: int, most: int) -> list[range]:
     """Cut tiles into as few blocks of at most so many as will do, none more than one tile larger than another."""
     count = -(-tiles // most)
     return [range(tiles * at // count, tiles * (at + 1) // count) for at in range(count)]
+
+
+def _full(tiles: int, most: int) -> list[range]:
+    """Cut tiles into blocks of so many, the last of what is left."""
+    return [range(first, min(first + most, tiles)) for first in range(0, tiles, most)]
 
 
 def tiles(

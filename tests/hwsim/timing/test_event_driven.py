@@ -154,8 +154,8 @@ def test_nearly_all_layers_are_within_a_tile_of_events(roomy: bool) -> None:
     In the few others a resource waits for another at some times only (docs/timing.md).
     """
     frame = differences(300, seed=3, roomy=roomy)
-    assert (frame["tiles"] <= 1).mean() >= 0.98
-    assert frame["tiles"].quantile(0.95) <= 0.5
+    assert (frame["tiles"] <= 1).mean() >= (0.99 if roomy else 0.98)
+    assert frame["tiles"].quantile(0.95) <= (0.3 if roomy else 0.5)
     assert frame["share"].max() <= 0.25
 
 
