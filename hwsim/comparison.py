@@ -48,8 +48,8 @@ _RATIOS = {
 }
 """Each ratio column and the column that is divided by the baseline's."""
 
-_DTYPES = {**dict.fromkeys(("macs", "compute_cycles", "stall_cycles", "total_cycles"), "Int64"), "repair_of": "str"}
-"""Columns whose type must not depend on whether some scheme is refused: counts that may be missing, and names."""
+_COUNTS = dict.fromkeys(("macs", "compute_cycles", "stall_cycles", "total_cycles"), "Int64")
+"""Columns of whole numbers whether some scheme is refused, and has none, or not."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,11 @@ def _assemble(
         *clock_statements(longest),
     ]
     paths = pd.DataFrame([path.to_row() for path in longest])
-    return Comparison(pd.DataFrame(records).astype(_DTYPES), layers, ledger, pairs, paths, priced, metadata, results)
+    schemes = pd.DataFrame(records).astype(_COUNTS)
+    # Text even where all are missing; older pandas writes the missing ones out as text too.
+    repaired = schemes["repair_of"]
+    schemes["repair_of"] = repaired.astype("str").where(repaired.notna(), None)
+    return Comparison(schemes, layers, ledger, pairs, paths, priced, metadata, results)
 
 
 def _unreached_clock(results: dict[str, Result]) -> list[tuple[str, str]]:

@@ -82,7 +82,11 @@ def test_counts_are_written_as_whole_numbers_or_as_nothing(small: hwsim.Comparis
     assert (written["fp32"], written["w8a8-channel-in"]) == (str(macs), "")
     pytest.importorskip("pyarrow")
     write_frame(small.schemes, tmp_path / "s.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "s.parquet"), small.schemes)
+    back = pd.read_parquet(tmp_path / "s.parquet")
+    assert back.dtypes.to_dict() == small.schemes.dtypes.to_dict()
+    # Missing texts are None or NaN by the version of pandas.
+    found, wanted = (frame.astype(object).where(frame.notna(), None) for frame in (back, small.schemes))
+    pd.testing.assert_frame_equal(found, wanted)
 
 
 def test_one_scheme_need_not_be_in_a_list(tmp_path: Path) -> None:
