@@ -159,6 +159,25 @@ def test_nearly_all_layers_are_within_a_tile_of_events(roomy: bool) -> None:
     assert frame["share"].max() <= 0.25
 
 
+@pytest.mark.parametrize(("size", "shape"), [((90, 81, 93), (8, 5)), ((86, 112, 112), (12, 7))])
+def test_panels_from_the_lanes_hide_behind_full_groups(size: tuple[int, int, int], shape: tuple[int, int]) -> None:
+    """Of the operand that passes, the first group is as large as any: each new panel of the other waits behind it."""
+    rows, columns = shape
+    accelerator = machine(
+        array__rows=rows,
+        array__columns=columns,
+        array__dataflow="output_stationary",
+        vector__lanes=columns,
+        memories__dram__bandwidth_gb_per_s=400.0,
+        memories__dram__latency_ns=0,
+        **{f"memories__{name}__capacity_bytes": 1 << 16 for name in ("activation", "weight", "output")},
+    )
+    plan = gemm_plan(*size, accelerator, "w8a8-dynamic")
+    got, timing = run_events(plan, accelerator, most_tiles=1 << 30), closed_form(plan, accelerator)
+    assert timing.schedule.column_tiles % timing.schedule.block_columns
+    assert abs(got.total_cycles - timing.total_cycles) <= got.longest_tile_cycles
+
+
 @settings(deadline=None, max_examples=40)
 @given(machines(), st.sampled_from([4, 32]))
 def test_joined_tiles_move_the_same_bits_in_nearly_the_same_time(
