@@ -1,4 +1,4 @@
-"""Exact integer products of matrices on floating-point BLAS.
+"""Exact integer products of matrices, on floating-point BLAS or on what multiplies bytes faster.
 
 A sum of integer products is exact in binary floating point, in any order and with or without fused multiply-add,
 while no partial sum exceeds the integers the type holds: 2**24 in float32, 2**53 in float64 (docs/datapath.md, (3)).
